@@ -1,0 +1,1 @@
+"""Describe a flower, get its picture."""

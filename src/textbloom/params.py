@@ -1,0 +1,217 @@
+"""The typed, frozen, validated view of params.yaml: the only reader and writer of that file."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+
+from textbloom import paths
+from textbloom.errors import UserError
+from textbloom.files import replacing
+
+# YAML 1.1 takes `1e-05` (what `dvc exp run -S train.lr=1e-5` writes) and `2e-4` for strings.
+_EXPONENT = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    if isinstance(value, int):
+        return float(value)
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    return value
+
+
+Float = Annotated[float, BeforeValidator(_number)]
+Weight = Annotated[Float, Field(ge=0)]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key is required, no other key is allowed, no value is converted silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    dataset: Literal["drawn", "flowers102"]
+    mirror: str | None
+    checksums: Literal["published", "recorded"]
+    split: Literal["class-disjoint", "oxford"]
+    limit: Annotated[int, Field(ge=2)] | None
+
+
+class Drawn(Section):
+    count: Annotated[int, Field(ge=100, le=99999)]
+    seed: Seed
+
+
+class Captions(Section):
+    per_image: Annotated[int, Field(ge=1, le=10)]
+
+
+class Images(Section):
+    size: Literal[64, 128]
+
+
+class Encoder(Section):
+    name: Literal["all-MiniLM-L6-v2", "all-mpnet-base-v2"]
+    path: str | None
+    batch_size: Count
+
+
+class Model(Section):
+    name: Literal["dcgan"]
+    noise_dim: Count
+    features: Count
+    text_projection: Count
+    discriminator_text: bool
+
+
+class Objective(Section):
+    matching_aware: bool
+    negatives_weight: Annotated[Float, Field(gt=0)]
+    feature_matching: Weight
+    pixel_l1: Weight
+    label_smoothing: Annotated[Float, Field(ge=0, le=0.5)]
+
+
+class Train(Section):
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[Float, Field(gt=0)]
+    beta1: Share
+    beta2: Share
+    ema_decay: Share
+    precision: Literal["auto", "fp32", "bf16"]
+    grid_every: Count
+
+
+class Evaluate(Section):
+    extractor: str
+    weights: str | None
+    layer: str | None
+    samples: Annotated[int, Field(ge=100)]
+    generator: Literal["ema", "raw"]
+
+
+class Sample(Section):
+    rows: Annotated[int, Field(ge=1, le=16)]
+    columns: Annotated[int, Field(ge=1, le=16)]
+
+
+class Params(Section):
+    """All of params.yaml; its comments there say what each key means."""
+
+    seed: Seed
+    data: Data
+    drawn: Drawn
+    captions: Captions
+    images: Images
+    encoder: Encoder
+    model: Model
+    objective: Objective
+    train: Train
+    evaluate: Evaluate
+    sample: Sample
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Params":
+        if self.objective.matching_aware and not self.model.discriminator_text:
+            raise ValueError(
+                "objective.matching_aware: needs model.discriminator_text: true "
+                "(a discriminator without text cannot tell a wrong caption); set one of the two"
+            )
+        return self
+
+
+def load(path: Path = paths.PARAMS) -> Params:
+    """Read and check params.yaml. Raises UserError naming the first offending key and the mend."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run from the project's root, or `git checkout {path}`") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Params:
+    """Check the text of a params.yaml; `source` names it in errors."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is not YAML: {error}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        _refuse(error, source)
+
+
+def _refuse(error: ValidationError, source: str) -> NoReturn:
+    details = error.errors()
+    # An unknown key is often a missing one misspelt: name the unknown one first.
+    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        raise UserError(f"{source}: {key}: unknown key; remove it or correct its spelling")
+    if first["type"] == "missing":
+        raise UserError(f"{source}: {key}: missing; add it back (`git diff {source}` shows what changed)")
+    if first["type"] == "value_error" and not key:
+        raise UserError(f"{source}: {first['ctx']['error']}")
+    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    raise UserError(f"{source}: {key}: expected {wanted.removeprefix('expected ')}, got {first['input']!r}")
+
+
+def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAMS) -> None:
+    """Write a preset and `key=value` overrides into params.yaml, keeping its comments.
+
+    Nothing is written unless the result is valid. Raises UserError for an unknown preset, key or value.
+    """
+    round_trip = YAML()
+    round_trip.preserve_quotes = True
+    round_trip.width = 4096
+    document = round_trip.load(path.read_text(encoding="utf-8"))
+    if preset is not None:
+        _overlay(document, _preset(preset), f"{paths.PRESETS / preset}.yaml", ())
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(f"SET: expected key=value, got {override!r}")
+        nested: Any = yaml.safe_load(value) if value else None
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        _overlay(document, nested, "SET", ())
+    with replacing(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            round_trip.dump(document, file)
+        parse(temporary.read_text(encoding="utf-8"), str(path))
+
+
+def presets() -> list[str]:
+    """Names of all presets, sorted."""
+    return sorted(path.stem for path in paths.PRESETS.glob("*.yaml"))
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in presets():
+        raise UserError(f"preset {name!r} is unknown; there are: {', '.join(presets())}")
+    return yaml.safe_load((paths.PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _overlay(document: Any, changes: dict[str, Any], source: str, above: tuple[str, ...]) -> None:
+    for key, value in changes.items():
+        dotted = ".".join((*above, key))
+        if not isinstance(document, dict) or key not in document:
+            raise UserError(f"{source}: {dotted}: unknown key; params.yaml lists them all")
+        if isinstance(value, dict):
+            _overlay(document[key], value, source, (*above, key))
+        elif isinstance(document[key], dict):
+            raise UserError(f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}.{next(iter(document[key]))}")
+        elif document[key] != value or type(document[key]) is not type(value):
+            document[key] = value
