@@ -212,6 +212,8 @@ def _overlay(document: Any, changes: dict[str, Any], source: str, above: tuple[s
         if isinstance(value, dict):
             _overlay(document[key], value, source, (*above, key))
         elif isinstance(document[key], dict):
-            raise UserError(f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}.{next(iter(document[key]))}")
+            raise UserError(
+                f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}.{next(iter(document[key]))}"
+            )
         elif document[key] != value or type(document[key]) is not type(value):
             document[key] = value

@@ -5,7 +5,7 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 
-RAW = Path("data/raw")                                   # <dataset>/: archives as published, manifest.json
+RAW = Path("data/raw")  # <dataset>/: archives as published, manifest.json
 CAPTIONS = Path("data/captions.csv")
 IMAGES = Path("data/images.safetensors")
 IMAGE_IDS = Path("data/image_ids.csv")
@@ -19,13 +19,13 @@ MODEL_CONFIG = MODELS / "config.json"
 
 EVAL_METRICS = Path("metrics/eval.json")
 TRAIN_METRICS = Path("metrics/train.json")
-PROVENANCE = Path("metrics/provenance")                  # versions, device, git revision, seconds: never compared
+PROVENANCE = Path("metrics/provenance")  # versions, device, git revision, seconds: never compared
 
 PLOTS = Path("plots")
 LOSSES = PLOTS / "losses.csv"
 PROGRESS = PLOTS / "progress.png"
 
-RESUME = Path(".dvc/tmp/resume")                         # <fingerprint>/: training state of unfinished runs
+RESUME = Path(".dvc/tmp/resume")  # <fingerprint>/: training state of unfinished runs
 
 
 def raw(dataset: str) -> Path:

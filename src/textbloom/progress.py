@@ -12,4 +12,6 @@ T = TypeVar("T")
 def progress(items: Iterable[T] | None, name: str, unit: str, total: int | None = None) -> "tqdm[T]":
     """A progress bar on stderr; a line every ten seconds where stderr is a file rather than a terminal."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(items, desc=name, unit=f" {unit}", total=total, mininterval=interval, maxinterval=interval, dynamic_ncols=True)
+    return tqdm(
+        items, desc=name, unit=f" {unit}", total=total, mininterval=interval, maxinterval=interval, dynamic_ncols=True
+    )
