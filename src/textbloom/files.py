@@ -20,8 +20,8 @@ from textbloom.errors import UserError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path` in one rename, on failure it is removed.
 
-    The temporary name is fixed, so that what a kill leaves behind is overwritten by the next run. A folder made under the
-    temporary name replaces a folder.
+    The temporary name is fixed, so that what a kill leaves behind is overwritten by the next run. A folder made under
+    the temporary name replaces a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: writers such as matplotlib choose the format by it.

@@ -2,14 +2,12 @@
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
-T = TypeVar("T")
 
-
-def progress(items: Iterable[T] | None, name: str, unit: str, total: int | None = None) -> "tqdm[T]":
+def progress(items: Iterable[Any] | None, name: str, unit: str, total: int | None = None) -> "tqdm[Any]":
     """A progress bar on stderr; a line every ten seconds where stderr is a file rather than a terminal."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(

@@ -1,0 +1,91 @@
+"""The prepared data as the later stages see it: pictures, caption rows and embeddings, joined by image id."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from textbloom.errors import UserError
+from textbloom.files import load_image_ids, load_tensors
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Pictures of some splits with their captions.
+
+    images: uint8 [N, 3, S, S], ordered by image id.
+    image_ids: int64 [N].
+    class_ids: int64 [N].
+    captions: N lists, each of an image's captions in order, at least one.
+    embeddings: float32 [R, D], R captions in all, image by image.
+    first_row: int64 [N], the row in `embeddings` of each image's first caption.
+    """
+
+    images: Tensor
+    image_ids: np.ndarray
+    class_ids: np.ndarray
+    captions: list[list[str]]
+    embeddings: Tensor
+    first_row: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def first_captions(self) -> list[str]:
+        """The first caption of each image, N strings."""
+        return [captions[0] for captions in self.captions]
+
+    @property
+    def first_embeddings(self) -> Tensor:
+        """The embedding of each image's first caption, float32 [N, D]."""
+        return self.embeddings[self.first_row]
+
+    @property
+    def caption_counts(self) -> Tensor:
+        """Captions of each image, int64 [N]."""
+        return torch.tensor([len(captions) for captions in self.captions])
+
+
+def read_captions(path: Path) -> pd.DataFrame:
+    """data/captions.csv, every caption a string (one that reads "nan" too)."""
+    try:
+        return pd.read_csv(path, dtype={"split": str, "caption": str}, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
+
+
+def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits: Collection[str]) -> Prepared:
+    """Join the outputs of the captions, images and embed stages and keep the images of `splits`.
+
+    Raises UserError where the files do not fit together or no image is left.
+    """
+    rows = read_captions(captions)
+    vectors = load_tensors(embeddings)["embeddings"]
+    ids = load_image_ids(image_ids)
+    pictures = load_tensors(images)["images"]
+    if len(rows) != len(vectors):
+        raise UserError(f"{embeddings} has {len(vectors)} rows, {captions} {len(rows)}: run `make repro`")
+    if len(ids) != len(pictures) or not np.array_equal(ids, rows["image_id"].unique()):
+        raise UserError(f"{images} and {captions} are not of the same images: run `make repro`")
+
+    kept = rows[rows["split"].isin(list(splits))]
+    if kept.empty:
+        raise UserError(
+            f"{captions} has no image of split {' or '.join(splits)}: raise data.limit or change data.split"
+        )
+    groups = kept.groupby("image_id", sort=True)
+    kept_ids = np.array(list(groups.groups), dtype=np.int64)
+    counts = torch.from_numpy(groups.size().to_numpy())
+    return Prepared(
+        images=pictures[np.searchsorted(ids, kept_ids)],
+        image_ids=kept_ids,
+        class_ids=groups["class_id"].first().to_numpy(dtype=np.int64),
+        captions=groups["caption"].apply(list).tolist(),
+        embeddings=vectors[kept.index.to_numpy()],
+        first_row=counts.cumsum(0) - counts,
+    )

@@ -1,0 +1,48 @@
+"""Training pairs on the device: uint8 pictures and embeddings, one seeded permutation an epoch, no loader processes."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from textbloom.errors import UserError
+from textbloom.prepared import Prepared
+from textbloom.seeding import generator_for
+
+
+class TrainingPairs:
+    """Batches of (picture [B, 3, S, S] float32 in [-1, 1], embedding [B, D]), the same for a seed on any device.
+
+    The last pictures of an epoch's permutation that do not fill a batch wait for another epoch: batch statistics of a
+    stub would differ from all others.
+    """
+
+    def __init__(self, prepared: Prepared, batch_size: int, seed: int, device: torch.device) -> None:
+        if len(prepared) < batch_size:
+            raise UserError(
+                f"train.batch_size: {batch_size} is more than the {len(prepared)} training pictures; lower it "
+                "or raise data.limit"
+            )
+        self._images = prepared.images.to(device)
+        self._embeddings = prepared.embeddings.to(device)
+        self._first_row = prepared.first_row
+        self._caption_counts = prepared.caption_counts
+        self.batch_size = batch_size
+        self._seed = seed
+        self._device = device
+        self.size = prepared.images.shape[-1]
+        self.embedding_dim = prepared.embeddings.shape[1]
+        self.steps_per_epoch = len(prepared) // batch_size
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch (numbered from 0) from `first_step` on, each image with one of its captions."""
+        order = torch.randperm(len(self._images), generator=generator_for(self._seed, "order", epoch))
+        chance = torch.rand(len(self._images), generator=generator_for(self._seed, "caption choice", epoch))
+        rows = self._first_row + (chance * self._caption_counts).long()
+        for step in range(first_step, self.steps_per_epoch):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            images = self._images[chosen.to(self._device)].float().div_(127.5).sub_(1.0)
+            yield images.contiguous(memory_format=torch.channels_last), self._embeddings[rows[chosen].to(self._device)]

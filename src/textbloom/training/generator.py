@@ -1,0 +1,84 @@
+"""The trained generator as later stages use it: its file, checked, and pictures from embeddings."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from textbloom import devices, models, paths
+from textbloom.errors import UserError
+from textbloom.files import load_tensors, save_tensors, write_json
+from textbloom.seeding import generator_for
+
+WEIGHTS = {"ema": paths.GENERATOR_EMA.name, "raw": paths.GENERATOR.name}
+
+
+def save_networks(
+    folder: Path, generator: nn.Module, ema: nn.Module, discriminator: nn.Module, config: dict[str, Any]
+) -> None:
+    """Write the networks as safetensors, and as JSON `config`: the arguments of `models.build`, and the encoder."""
+    save_tensors(folder / paths.GENERATOR.name, generator.state_dict())
+    save_tensors(folder / paths.GENERATOR_EMA.name, ema.state_dict())
+    save_tensors(folder / paths.DISCRIMINATOR.name, discriminator.state_dict())
+    write_json(folder / paths.MODEL_CONFIG.name, config)
+
+
+def pixels(pictures: Tensor) -> Tensor:
+    """Pictures in [-1, 1] to uint8 in 0 to 255, rounded to nearest."""
+    return pictures.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator in evaluation mode with its training's `config`."""
+
+    network: nn.Module
+    config: dict[str, Any]
+    device: torch.device
+
+    @property
+    def noise_dim(self) -> int:
+        """Length Z of the noise."""
+        return int(self.config["network"]["noise_dim"])
+
+    def noise(self, count: int, seed: int) -> Tensor:
+        """Standard normal noise [count, Z], drawn on the CPU: the same for a seed on every device."""
+        return torch.randn(count, self.noise_dim, generator=generator_for(seed, "sample noise"))
+
+    @torch.inference_mode()
+    def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None, batch_size: int = 256) -> Tensor:
+        """Pictures uint8 [n, 3, S, S] for embeddings [n, D], from `noise` [n, Z] or noise drawn by `seed`."""
+        wanted = self.config["network"]["embedding_dim"]
+        if embeddings.shape[1] != wanted:
+            raise UserError(
+                f"{paths.MODELS}: the generator was trained on {wanted}-d embeddings, these have "
+                f"{embeddings.shape[1]}: set encoder.name back or run `make repro`"
+            )
+        noise = self.noise(len(embeddings), seed) if noise is None else noise
+        batches = zip(noise.split(batch_size), embeddings.split(batch_size), strict=True)
+        return torch.cat([pixels(self.network(z.to(self.device), t.to(self.device))).cpu() for z, t in batches])
+
+
+def load_generator(folder: Path, which: Literal["ema", "raw"]) -> TrainedGenerator:
+    """The averaged or the raw generator of `folder`. A file that is missing or does not fit is a UserError."""
+    try:
+        config = json.loads((folder / paths.MODEL_CONFIG.name).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder / paths.MODEL_CONFIG.name} is missing: run `make repro` to train a generator"
+        ) from None
+    path = folder / WEIGHTS[which]
+    weights = load_tensors(path)
+    try:
+        network, _ = models.build(**config["network"])
+        network.load_state_dict(weights)
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} does not fit {folder / paths.MODEL_CONFIG.name} ({reason}): run `make repro`"
+        ) from None
+    device = devices.device()
+    return TrainedGenerator(network.to(device).eval().requires_grad_(False), config, device)

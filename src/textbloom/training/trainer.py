@@ -1,0 +1,116 @@
+"""One training step: the discriminator's update, then the generator's, on a batch of pictures with their texts."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from textbloom import objectives
+from textbloom.models.interfaces import Discriminator, Generator
+from textbloom.seeding import generator_for
+from textbloom.training.ema import Ema
+
+TERMS = ("discriminator", "generator", "d_real", "d_wrong", "d_fake", "g_fooling", "g_features", "g_pixels")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The knobs of a step; see `objective` and `train` in params.yaml."""
+
+    seed: int
+    matching_aware: bool
+    negatives_weight: float
+    feature_matching: float
+    pixel_l1: float
+    label_smoothing: float
+    lr: float
+    beta1: float
+    beta2: float
+    ema_decay: float
+    autocast: torch.dtype | None
+
+
+class Trainer:
+    """Networks, their optimizers and the generator's average, advanced a batch at a time.
+
+    `step` counts finished steps; it alone decides the noise, so a restored trainer goes on exactly where it was.
+    """
+
+    def __init__(
+        self, generator: Generator, discriminator: Discriminator, recipe: Recipe, device: torch.device
+    ) -> None:
+        self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
+        self.discriminator = discriminator.to(device).to(memory_format=torch.channels_last).train()
+        self.recipe = recipe
+        self.device = device
+        self.ema = Ema(self.generator, recipe.ema_decay)
+        self.optimizer_g = self._adam(self.generator)
+        self.optimizer_d = self._adam(self.discriminator)
+        self.step = 0
+
+    def advance(self, images: Tensor, text: Tensor) -> Tensor:
+        """Update both networks once on pictures [B, 3, S, S] in [-1, 1] and text [B, D].
+
+        Returns the losses named in TERMS as one detached tensor on the device: reading it is the caller's choice,
+        because it waits for the device.
+        """
+        noises = self._noise(2, len(images))
+        with torch.autocast(self.device.type, self.recipe.autocast, enabled=self.recipe.autocast is not None):
+            d_loss, d_terms = self._discriminator_loss(images, text, noises[0])
+        self._update(self.optimizer_d, d_loss)
+
+        # The generator's loss goes through the discriminator but must leave no gradient on its weights.
+        self.discriminator.requires_grad_(False)
+        with torch.autocast(self.device.type, self.recipe.autocast, enabled=self.recipe.autocast is not None):
+            g_loss, g_terms = self._generator_loss(images, text, noises[1])
+        self._update(self.optimizer_g, g_loss)
+        self.discriminator.requires_grad_(True)
+
+        self.ema.update(self.step)
+        self.step += 1
+        return torch.stack([d_loss, g_loss, *d_terms, *g_terms]).detach()
+
+    def _discriminator_loss(
+        self, images: Tensor, text: Tensor, noise: Tensor
+    ) -> tuple[Tensor, objectives.DiscriminatorTerms]:
+        d, r = self.discriminator, self.recipe
+        with torch.no_grad():
+            fakes = self.generator(noise, text)
+        projected = d.project(text)
+        features = d.features(images)
+        # The wrong picture of each text is its neighbour in the shuffled batch. The batch as a whole is the same set of
+        # pictures, so batch norm sees the same statistics, and its features are those already computed, moved by one.
+        wrong = d.score(features.roll(1, dims=0), projected) if r.matching_aware else None
+        terms = objectives.discriminator_terms(
+            d.score(features, projected), wrong, d.score(d.features(fakes), projected), r.label_smoothing
+        )
+        return terms.total(r.negatives_weight), terms
+
+    def _generator_loss(self, images: Tensor, text: Tensor, noise: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        d, r = self.discriminator, self.recipe
+        fakes = self.generator(noise, text)
+        features = d.features(fakes)
+        fooling = objectives.cross_entropy(d.score(features, d.project(text)), 1.0)
+        matching = pixels = fooling.new_zeros(())
+        if r.feature_matching:
+            with torch.no_grad():
+                real_features = d.features(images)
+            matching = objectives.feature_matching(features, real_features)
+        if r.pixel_l1:
+            pixels = objectives.pixel_l1(fakes, images)
+        total = fooling + r.feature_matching * matching + r.pixel_l1 * pixels
+        return total, (fooling, matching, pixels)
+
+    def _noise(self, draws: int, batch: int) -> Tensor:
+        stream = generator_for(self.recipe.seed, "noise", self.step, self.device)
+        return torch.randn(draws, batch, self.generator.noise_dim, generator=stream, device=self.device)
+
+    def _adam(self, network: nn.Module) -> torch.optim.Adam:
+        r = self.recipe
+        return torch.optim.Adam(network.parameters(), lr=r.lr, betas=(r.beta1, r.beta2), fused=True)
+
+    @staticmethod
+    def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()

@@ -1,0 +1,18 @@
+"""Encode every caption row once; the vectors are frozen from here on."""
+
+from textbloom import errors, params, paths
+from textbloom.files import save_tensors
+from textbloom.prepared import read_captions
+from textbloom.text.encoder import load_encoder
+
+
+def main() -> None:
+    p = params.load()
+    captions = read_captions(paths.CAPTIONS)["caption"].tolist()
+    encoder = load_encoder(p.encoder.name, p.encoder.path)
+    embeddings = encoder.encode(captions, p.encoder.batch_size)
+    save_tensors(paths.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})
+
+
+if __name__ == "__main__":
+    errors.run(main)
