@@ -1,8 +1,8 @@
 """Encode every caption row once; the vectors are frozen from here on."""
 
 from textbloom import errors, params, paths
-from textbloom.files import save_tensors
 from textbloom.prepared import read_captions
+from textbloom.tensors import save_tensors
 from textbloom.text.encoder import load_encoder
 
 

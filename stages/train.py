@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 
 from textbloom import devices, errors, models, params, paths, prepared, provenance
-from textbloom.files import load_metadata, write_json
+from textbloom.files import write_json
 from textbloom.render.grids import progress_sheet
 from textbloom.seeding import generator_for, seed_for
+from textbloom.tensors import load_metadata
 from textbloom.training import loop, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.generator import save_networks

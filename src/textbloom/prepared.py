@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from textbloom.errors import UserError
-from textbloom.files import load_image_ids, load_tensors
+from textbloom.tensors import load_image_ids, load_tensors
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from textbloom import devices, models, paths
 from textbloom.errors import UserError
-from textbloom.files import load_tensors, save_tensors, write_json
+from textbloom.files import write_json
 from textbloom.seeding import generator_for
+from textbloom.tensors import load_tensors, save_tensors
 
 WEIGHTS = {"ema": paths.GENERATOR_EMA.name, "raw": paths.GENERATOR.name}
 

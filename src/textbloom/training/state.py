@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from textbloom.errors import UserError
-from textbloom.files import load_metadata, load_tensors, save_tensors
+from textbloom.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.training.trainer import Trainer
 
 

@@ -1,0 +1,63 @@
+"""The console script `textbloom`: parameters from the shell, pictures from sentences."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from textbloom import errors, params, paths
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and run one command; bad input is one line on stderr and exit status 1."""
+    parser = argparse.ArgumentParser(prog="textbloom", description="Describe a flower, get its picture.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    change = commands.add_parser("params", help="check params.yaml, or write a preset and single keys into it")
+    change.add_argument("--preset", help="an overlay of presets/, by its name")
+    change.add_argument(
+        "--set", dest="overrides", nargs="*", default=[], metavar="KEY=VALUE", help="e.g. train.lr=1e-4"
+    )
+    change.set_defaults(run=_params)
+
+    generate = commands.add_parser("generate", help="pictures of a sentence from the trained generator")
+    generate.add_argument("text", nargs="+", help="one sentence, or several, each in quotes")
+    generate.add_argument("--out", type=Path, required=True, help="the PNG to write")
+    generate.add_argument("--count", type=int, default=4, help="pictures a sentence (default 4)")
+    generate.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    generate.set_defaults(run=_generate)
+
+    options = parser.parse_args(arguments)
+    errors.run(lambda: options.run(options))
+
+
+def _params(options: argparse.Namespace) -> None:
+    if options.preset or options.overrides:
+        params.apply(options.preset or None, options.overrides)
+    params.load()
+
+
+def _generate(options: argparse.Namespace) -> None:
+    # Imported here: `textbloom params` must not wait for torch.
+    from textbloom.render.grids import caption_grid
+    from textbloom.text.encoder import load_encoder
+    from textbloom.training.generator import load_generator
+
+    if options.count < 1:
+        raise errors.UserError(f"--count: expected at least 1, got {options.count}")
+    if options.out.suffix.lower() != ".png":
+        raise errors.UserError(f"--out: expected a name that ends in .png, got {options.out}")
+    blank = [text for text in options.text if not text.strip()]
+    if blank:
+        raise errors.UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
+    p = params.load()
+    generator = load_generator(paths.MODELS, p.evaluate.generator)
+    encoder = load_encoder(p.encoder.name, p.encoder.path)
+    trained_with = generator.config["encoder"]
+    if encoder.metadata["sha256"] != trained_with["sha256"]:
+        raise errors.UserError(
+            f"encoder.name: the generator was trained with {trained_with['name']} of other weights; set it back in "
+            f"{paths.PARAMS} or run `make repro`"
+        )
+    captions = [text for text in options.text for _ in range(options.count)]
+    pictures = generator.sample(encoder.encode(captions, p.encoder.batch_size), seed=options.seed)
+    caption_grid(pictures, captions, options.out, columns=options.count)
