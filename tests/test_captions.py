@@ -1,0 +1,142 @@
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tiny_flowers as tiny
+
+from textbloom.datasets import caption_files, captions, flowers102
+from textbloom.datasets.base import Photo, Record
+from textbloom.errors import UserError
+from textbloom.prepared import read_captions
+
+SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
+
+
+def record(image_id: int, split: str = "train", texts: tuple[str, ...] = ("a flower",)) -> Record:
+    return Record(image_id, 1, split, texts)
+
+
+def photo(image_id: int, data: bytes | None = None) -> Photo:
+    return Photo(image_id, tiny.photo_name(image_id), data or b"picture %d" % image_id)
+
+
+def ids(records: list[Record]) -> list[int]:
+    return [each.image_id for each in records]
+
+
+def test_lines_become_captions_in_order_and_blank_ones_are_skipped():
+    data = b"the petals are red\r\n\r\n  white  petals,\tyellow centre. \n\n"
+    assert caption_files.parse(data, "f") == ("the petals are red", "white petals, yellow centre.")
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("\ufeffthe flower", "the flower"),  # byte order mark
+        ("cafe\u0301", "caf\u00e9"),  # combining accent
+        ("soft\u00adhyphen zero\u200bwidth", "softhyphen zerowidth"),
+        ("no\u00a0break \u3000 wide", "no break wide"),
+        ("line\u2028separator", "line separator"),
+        ("bell\x07 and nul\x00", "bell and nul"),
+        ("Capitals, “quotes” — and 花!", "Capitals, “quotes” — and 花!"),
+    ],
+)
+def test_odd_unicode_becomes_one_plain_line(written, kept):
+    assert caption_files.parse(written.encode(), "f") == (kept,)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_line_end_is_counted_when_a_bad_byte_is_named(end):
+    with pytest.raises(UserError, match="f: line 3: byte 0xff"):
+        caption_files.parse(end.join([b"one", "zw\u00f6lf".encode(), b"bad \xff byte"]), "f")
+
+
+def test_text_in_utf16_is_refused_at_its_first_line():
+    with pytest.raises(UserError, match="line 1: byte 0xff is not UTF-8"):
+        caption_files.parse("a flower\n".encode("utf-16"), "f")
+
+
+def test_a_copy_in_test_drives_its_twins_out_of_train_and_val():
+    records = [record(1), record(2, "val"), record(3, "test"), record(4), record(5, "test")]
+    kept, dropped = captions.without_leaks(records, [photo(id_, b"same" if id_ < 4 else None) for id_ in range(1, 6)])
+    assert (ids(kept), ids(dropped)) == ([3, 4, 5], [1, 2])
+
+
+def test_copies_within_one_split_are_kept():
+    records = [record(1), record(2), record(3, "test"), record(4, "test")]
+    kept, dropped = captions.without_leaks(records, [photo(1, b"a"), photo(2, b"a"), photo(3, b"b"), photo(4, b"b")])
+    assert (ids(kept), dropped) == ([1, 2, 3, 4], [])
+
+
+def test_a_photo_without_captions_is_named():
+    with pytest.raises(UserError, match=r"image_00002\.jpg has no caption"):
+        captions.without_leaks([record(1)], [photo(1), photo(2)])
+
+
+def test_captions_without_a_photo_are_named():
+    with pytest.raises(UserError, match="image 2 has captions but no photo"):
+        captions.without_leaks([record(1), record(2)], [photo(1)])
+
+
+def test_two_photos_of_one_id_are_refused():
+    with pytest.raises(UserError, match="image 1 has a photo already"):
+        captions.without_leaks([record(1)], [photo(1), photo(1, b"other")])
+
+
+def many() -> list[Record]:
+    """100 images, split by split, as a data set sorted by class has them."""
+    splits = ["train"] * 70 + ["test"] * 20 + ["val"] * 10
+    return [record(id_, split) for id_, split in enumerate(splits, start=1)]
+
+
+@pytest.mark.parametrize("limit", [3, 10, 37, 99, 100])
+def test_a_limit_takes_exactly_that_many_and_every_split_keeps_its_share(limit):
+    taken = captions.first(many(), limit)
+    assert len(taken) == limit
+    for split, count in Counter(each.split for each in taken).items():
+        share = limit * Counter(each.split for each in many())[split] / 100
+        assert abs(count - share) < 2  # each split is rounded up, and one of the three gives way
+    assert {each.split for each in taken} == {"train", "val", "test"}
+
+
+def test_a_limit_takes_the_first_images_of_each_split_in_order_of_id():
+    taken = captions.first(many()[::-1], 50)
+    assert ids(taken) == sorted(ids(taken))
+    for split, first_id in (("train", 1), ("test", 71), ("val", 91)):
+        of_split = [each.image_id for each in taken if each.split == split]
+        assert of_split == list(range(first_id, first_id + len(of_split)))
+
+
+def test_a_larger_limit_only_adds_images():
+    for limit in range(2, 100):
+        assert set(ids(captions.first(many(), limit))) < set(ids(captions.first(many(), limit + 1)))
+
+
+def test_no_limit_keeps_every_image():
+    assert captions.first(many(), None) == captions.first(many(), 1000) == many()
+
+
+def test_the_table_is_sorted_has_the_first_captions_and_survives_quotes_and_commas(tmp_path):
+    path = tmp_path / "captions.csv"
+    odd = ('a "red", round flower', "nan", "third")
+    captions.write(path, [record(7, "test"), Record(2, 5, "val", odd)], per_image=2)
+    raw = path.read_bytes()
+    assert b"\r" not in raw and raw.endswith(b"\n")
+    with open(path, encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["image_id", "class_id", "split", "caption_index", "caption"],
+            ["2", "5", "val", "0", 'a "red", round flower'],
+            ["2", "5", "val", "1", "nan"],
+            ["7", "1", "test", "0", "a flower"],
+        ]
+    assert read_captions(path)["caption"].tolist() == [*odd[:2], "a flower"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of Oxford-102 is not at hand")
+@pytest.mark.parametrize(("split", "leaking"), [("class-disjoint", []), ("oxford", [7307, 8077])])
+def test_of_the_four_known_pairs_those_across_oxfords_split_lose_their_training_side(split, leaking):
+    records = flowers102.records(SHARED, split)
+    kept, dropped = captions.without_leaks(records, flowers102.photos(SHARED))
+    assert ids(dropped) == leaking
+    assert len(kept) == 8189 - len(leaking)

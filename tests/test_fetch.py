@@ -1,0 +1,298 @@
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import tiny_flowers as tiny
+
+from textbloom.datasets import arrival, fetch, flowers102
+from textbloom.datasets.base import RemoteFile
+from textbloom.datasets.obtain import Drawing, Fetching, obtain
+from textbloom.errors import UserError
+
+# random bytes behind the first two of a gzip file; larger than any buffer on the way
+WHOLE = b"\x1f\x8b" + hashlib.shake_256(b"archive").digest(2 * 2**20)
+MD5 = hashlib.md5(WHOLE).hexdigest()
+PAGE = b"<!doctype html><title>Quota exceeded</title>" * 100
+QUICK = (2.0, 0.5)
+
+
+class Misbehaving(BaseHTTPRequestHandler):
+    """Serves WHOLE under every name; the first folder of the path is what goes wrong."""
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        server.asked.append(self.path)
+        fault = self.path.split("/")[1]
+        if fault in ("404", "500"):
+            self.send_error(int(fault))
+            return
+        if fault == "moved":
+            self.send_response(302)
+            self.send_header("Location", "/whole/x.tgz")
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+            self.wfile.write(b"see")
+            return
+        body = {"page": PAGE, "nothing": b"", "swapped": WHOLE[:-1] + b"?"}.get(fault, WHOLE)
+        length = {"claims-less": len(body) // 2, "claims-more": len(body) + 100, "claims-nonsense": "many"}
+        self.send_response(200)
+        if fault != "claims-nothing":
+            self.send_header("Content-Length", str(length.get(fault, len(body))))
+        self.end_headers()
+        with contextlib.suppress(OSError):  # the other side may hang up first
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            if fault == "stall":
+                server.stalled.set()
+                server.closing.wait(20)
+            elif fault != "early":
+                self.wfile.write(body[len(body) // 2 :])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Misbehaving)
+        self.asked: list[str] = []
+        self.stalled = threading.Event()
+        self.closing = threading.Event()
+
+    def url(self, fault: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{fault}/x.tgz"
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running
+        running.closing.set()
+        running.shutdown()
+        thread.join()
+
+
+class Place:
+    """The two folders that a fetch writes into."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder, self.keep = root / "raw", root / "keep"
+        self.folder.mkdir()
+
+    def get(self, *addresses: str, md5: str | None = None, **options: object) -> dict[str, fetch.Entry]:
+        return self.get_all([RemoteFile("x.tgz", addresses, md5)], **options)
+
+    def get_all(self, files, mirror=None, checksums="published", timeout=QUICK) -> dict[str, fetch.Entry]:
+        return fetch.fetch_all(files, self.folder, self.keep, mirror, checksums, timeout)
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(path.name for path in [*self.folder.rglob("*"), *self.keep.rglob("*")])
+
+
+@pytest.fixture
+def place(tmp_path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["whole", "moved", "claims-nothing"])
+def test_a_sound_server_delivers_the_file_and_its_record(server, place, how):
+    entries = place.get(server.url(how), md5=MD5)
+    assert (place.folder / "x.tgz").read_bytes() == WHOLE
+    assert entries == {"x.tgz": fetch.Entry(server.url(how), len(WHOLE), hashlib.sha256(WHOLE).hexdigest())}
+    assert place.files == ["x.tgz"]
+
+
+FAULTS = {
+    "404": "404",
+    "500": "500",
+    "page": "web page",
+    "nothing": "empty",
+    "early": "closed before the end",
+    "claims-more": "closed before the end",
+    "claims-less": "md5",
+    "claims-nonsense": "",
+    "swapped": "md5",
+    "stall": "no data for 0.5 s",
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), FAULTS.items())
+def test_a_misbehaving_server_is_named_with_the_way_out_and_leaves_nothing_behind(server, place, fault, reason):
+    with pytest.raises(UserError) as caught:
+        place.get(server.url(fault), md5=MD5)
+    message = str(caught.value)
+    assert "x.tgz" in message and server.url(fault) in message and reason in message
+    assert "SET=data.mirror=<that folder>" in message and "\n" not in message
+    assert place.files == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_next_address_makes_up_for_a_bad_one(server, place, fault):
+    entries = place.get(server.url(fault), server.url("whole"), md5=MD5)
+    assert entries["x.tgz"].source == server.url("whole")
+    assert (place.folder / "x.tgz").read_bytes() == WHOLE
+
+
+def test_without_a_connection_every_address_is_named(place):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        addresses = [f"http://127.0.0.1:{closed.getsockname()[1]}/{name}/x.tgz" for name in ("one", "two")]
+        with pytest.raises(UserError) as caught:
+            place.get(*addresses)
+    assert all(f"{address} (no connection)" in str(caught.value) for address in addresses)
+
+
+def test_a_wrong_md5_names_both_and_recorded_accepts_the_file(server, place):
+    published = "0" * 32
+    with pytest.raises(UserError, match=f"md5 {MD5} instead of the published {published}.*data.checksums=recorded"):
+        place.get(server.url("whole"), md5=published)
+    assert place.get(server.url("whole"), md5=published, checksums="recorded")["x.tgz"].bytes == len(WHOLE)
+
+
+def test_a_file_too_large_for_the_disk_is_refused_before_its_first_byte(server, place, monkeypatch):
+    usage = fetch.shutil.disk_usage(place.folder)
+    room = usage._replace(free=len(WHOLE) + arrival.SPARE_BYTES - 1)
+    monkeypatch.setattr(arrival.shutil, "disk_usage", lambda _: room)
+    written: list[bytes] = []
+    monkeypatch.setattr(arrival.Arrival, "write", lambda _, chunk: written.append(chunk) or len(chunk))
+    with pytest.raises(UserError, match=r"x\.tgz .* MB free"):
+        place.get(server.url("whole"))
+    assert written == [] and place.files == []
+
+
+def test_whole_files_of_an_unfinished_run_are_not_fetched_again(server, place):
+    good, bad = (server.url("whole"),), (server.url("404"),)
+    with pytest.raises(UserError):
+        place.get_all([RemoteFile("a.tgz", good, None), RemoteFile("b.tgz", bad, None)])
+    assert list(place.folder.iterdir()) == []
+    server.asked.clear()
+    place.get_all([RemoteFile("a.tgz", good, None), RemoteFile("b.tgz", good, None)])
+    assert server.asked == ["/whole/x.tgz"]
+    assert place.files == ["a.tgz", "b.tgz"]
+
+
+@pytest.mark.parametrize("harm", ["file changed", "note cut", "other address", "other md5"])
+def test_a_kept_file_in_doubt_is_fetched_again(server, place, harm):
+    good = server.url("whole")
+    with pytest.raises(UserError):
+        place.get_all([RemoteFile("a.tgz", (good,), None), RemoteFile("b.tgz", (server.url("404"),), None)])
+    if harm == "file changed":
+        (place.keep / "a.tgz").write_bytes(WHOLE[:-1])
+    elif harm == "note cut":
+        (place.keep / "a.tgz.json").write_text('{"source": "')
+    address = server.url("claims-nothing") if harm == "other address" else good
+    server.asked.clear()
+    with contextlib.suppress(UserError):
+        place.get_all([RemoteFile("a.tgz", (address,), "0" * 32 if harm == "other md5" else None)])
+    assert len(server.asked) == 1
+
+
+def test_a_drive_address_goes_through_gdown_into_the_same_checks(server, place, monkeypatch):
+    monkeypatch.setattr(fetch, "_DRIVE", f"http://127.0.0.1:{server.server_port}/")
+    assert place.get(server.url("whole"), md5=MD5)["x.tgz"].bytes == len(WHOLE)
+    assert (place.folder / "x.tgz").read_bytes() == WHOLE
+    for fault in ("404", "500", "page", "early", "claims-more", "swapped", "stall"):
+        with pytest.raises(UserError, match="could not be fetched"):
+            place.get(server.url(fault), md5=MD5)
+    assert place.files == ["x.tgz"]
+
+
+def test_a_mirror_is_asked_for_the_published_name_and_nobody_else_is(server, place):
+    file = RemoteFile("x.tgz", (server.url("404"),), MD5)
+    for mirror in (f"http://127.0.0.1:{server.server_port}/whole", f"http://127.0.0.1:{server.server_port}/whole/"):
+        place.get_all([file], mirror=mirror)
+    assert server.asked == ["/whole/x.tgz"] * 2
+
+
+def test_a_folder_serves_as_a_mirror_and_keeps_its_files(place, tmp_path):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "x.tgz").write_bytes(WHOLE)
+    place.get("http://unused.invalid/x.tgz", md5=MD5, mirror=str(mirror))
+    assert (place.folder / "x.tgz").read_bytes() == (mirror / "x.tgz").read_bytes() == WHOLE
+    (mirror / "x.tgz").unlink()
+    with pytest.raises(UserError, match="No such file"):
+        place.get("http://unused.invalid/x.tgz", mirror=str(mirror))
+
+
+@pytest.mark.parametrize("mirror", ["nowhere/at/all", "ftp://example.org/flowers"])
+def test_a_mirror_that_is_neither_folder_nor_url_is_refused_by_its_key(place, mirror):
+    with pytest.raises(UserError, match=r"data\.mirror: .*" + mirror):
+        place.get("http://unused.invalid/x.tgz", mirror=mirror)
+
+
+def test_a_fetch_killed_midway_leaves_nothing_that_is_taken_for_whole(server, place):
+    code = """
+import sys
+from pathlib import Path
+from textbloom.datasets import base, fetch
+file = base.RemoteFile("x.tgz", (sys.argv[1],), None)
+fetch.fetch_all([file], Path(sys.argv[2]), Path(sys.argv[3]), None, "recorded")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    arguments = [sys.executable, "-c", code, server.url("stall"), str(place.folder), str(place.keep)]
+    with subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL) as process:
+        assert server.stalled.wait(60)
+        while not any(path.stat().st_size for path in place.keep.rglob("*")):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert not (place.keep / "x.tgz").exists() and not (place.folder / "x.tgz").exists()
+    place.get(server.url("stall"), server.url("whole"))
+    assert (place.folder / "x.tgz").read_bytes() == WHOLE
+    assert place.files == ["x.tgz"]
+
+
+def obtained(folder: Path, mirror: Path) -> None:
+    obtain("flowers102", folder, Fetching(str(mirror), "recorded", folder.parent / "keep"), Drawing(1, 1))
+
+
+def test_a_data_set_comes_with_a_manifest_and_the_same_bytes_each_time(tmp_path):
+    mirror = tiny.write(tmp_path / "mirror")
+    folder = tmp_path / "raw" / "flowers102"
+    obtained(folder, mirror)
+    manifest = (folder / "manifest.json").read_bytes()
+    files = json.loads(manifest)["files"]
+    assert (
+        set(files) == {file.name for file in flowers102.FILES} == {p.name for p in folder.iterdir()} - {"manifest.json"}
+    )
+    for name, entry in files.items():
+        content = (folder / name).read_bytes()
+        assert entry == {
+            "source": str(mirror / name),
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    obtained(folder, mirror)
+    assert (folder / "manifest.json").read_bytes() == manifest
+
+
+@pytest.mark.parametrize("name", [flowers102.PHOTOS, flowers102.CAPTIONS, flowers102.LABELS, flowers102.SETS])
+def test_an_unreadable_archive_is_refused_on_arrival_and_the_old_folder_stays(tmp_path, name):
+    mirror = tiny.write(tmp_path / "mirror")
+    folder = tmp_path / "raw" / "flowers102"
+    obtained(folder, mirror)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    content = (mirror / name).read_bytes()
+    (mirror / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=name):
+        obtained(folder, mirror)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir() if path.name != "keep"] == ["flowers102"]

@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+import tiny_flowers as tiny
+
+from textbloom.datasets import flowers102, registry
+from textbloom.errors import UserError
+
+SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of Oxford-102 is not at hand")
+
+
+def changed(members: dict[str, bytes], **changes: bytes | None) -> dict[str, bytes]:
+    """`members` with the caption file of the image numbered in `_<id>` replaced, or removed where None."""
+    for key, content in changes.items():
+        name = tiny.caption_name(int(key.removeprefix("_")))
+        if content is None:
+            del members[name]
+        else:
+            members[name] = content
+    return members
+
+
+def refused(folder: Path, split: str = "class-disjoint") -> str:
+    with pytest.raises(UserError) as caught:
+        flowers102.records(folder, split)
+    return str(caught.value)
+
+
+def test_records_join_labels_captions_and_class_lists(tmp_path):
+    records = flowers102.records(tiny.write(tmp_path), "class-disjoint")
+    assert [record.image_id for record in records] == [1, 2, 3, 4, 5, 6]
+    assert tuple(record.class_id for record in records) == tiny.LABELS
+    assert [record.split for record in records] == ["test", "test", "train", "train", "val", "val"]
+    assert records[4].captions == ("flower 5 is red", "it has 5 petals")
+
+
+def test_the_oxford_split_follows_setid_and_needs_no_class_lists(tmp_path):
+    texts = {name: content for name, content in tiny.texts().items() if "classes.txt" not in name}
+    records = flowers102.records(tiny.write(tmp_path, texts_=texts), "oxford")
+    assert [record.split for record in records] == ["train", "val", "test", "train", "test", "test"]
+
+
+def test_photos_come_with_id_and_bytes(tmp_path):
+    found = {photo.member: (photo.image_id, photo.data) for photo in flowers102.photos(tiny.write(tmp_path))}
+    assert found == {tiny.photo_name(id_): (id_, tiny.jpeg(id_)) for id_ in range(1, 7)}
+
+
+def test_other_members_of_the_archives_are_passed_over(tmp_path):
+    more = {"jpg/._image_00001.jpg": b"x", "jpg/readme.txt": b"x"}
+    words = {"cvpr2016_flowers/text_c10/class_00003.t7": b"x", "cvpr2016_flowers/trainvalclasses.txt": b"class_00001\n"}
+    folder = tiny.write(tmp_path, photos_=more | tiny.photos(), texts_=words | tiny.texts())
+    assert len(list(flowers102.photos(folder))) == len(flowers102.records(folder, "class-disjoint")) == 6
+
+
+def test_an_image_without_captions_is_named(tmp_path):
+    message = refused(tiny.write(tmp_path, texts_=changed(tiny.texts(), _4=None)))
+    assert "image 4" in message and "no caption" in message
+
+
+def test_a_caption_without_an_image_is_named(tmp_path):
+    name = tiny.caption_name(7, class_id=2)
+    message = refused(tiny.write(tmp_path, texts_=tiny.texts() | {name: b"a seventh flower\n"}))
+    assert name in message and "no image 7" in message
+
+
+def test_a_caption_file_under_another_class_than_its_label_is_named(tmp_path):
+    texts = tiny.texts()
+    texts[tiny.caption_name(3, class_id=2)] = texts.pop(tiny.caption_name(3))
+    message = refused(tiny.write(tmp_path, texts_=texts))
+    assert tiny.caption_name(3, class_id=2) in message and "class 2" in message and "says 1" in message
+
+
+def test_a_second_caption_file_of_an_image_is_named(tmp_path):
+    name = "./" + tiny.caption_name(3)
+    message = refused(tiny.write(tmp_path, texts_=tiny.texts() | {name: b"again\n"}))
+    assert name in message and "image 3" in message
+
+
+def test_bytes_that_are_not_utf8_are_named_with_file_and_line(tmp_path):
+    texts = changed(tiny.texts(), _2="fine\nna\u00efve\n".encode("latin-1"))
+    message = refused(tiny.write(tmp_path, texts_=texts))
+    assert tiny.caption_name(2) in message and "line 2" in message and "0xef" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n\t\n", "\u200b\n".encode()], ids=["empty", "blank", "invisible"])
+def test_a_caption_file_without_words_is_named(tmp_path, content):
+    message = refused(tiny.write(tmp_path, texts_=changed(tiny.texts(), _2=content)))
+    assert tiny.caption_name(2) in message and "no caption" in message
+
+
+def test_a_class_in_no_list_is_named(tmp_path):
+    texts = tiny.texts() | {"cvpr2016_flowers/valclasses.txt": b"\n"}
+    assert "class 2 is in none of" in refused(tiny.write(tmp_path, texts_=texts))
+
+
+def test_a_class_in_two_lists_is_named_with_file_and_line(tmp_path):
+    texts = tiny.texts() | {"cvpr2016_flowers/valclasses.txt": b"class_00002\nclass_00001\n"}
+    message = refused(tiny.write(tmp_path, texts_=texts))
+    assert "line 2: class 1 is in trainclasses.txt too" in message or "class 1 is in valclasses.txt too" in message
+
+
+def test_a_line_of_a_class_list_that_names_no_class_is_named(tmp_path):
+    texts = tiny.texts() | {"cvpr2016_flowers/valclasses.txt": b"class_00002\ndaffodil\n"}
+    assert "valclasses.txt: line 2" in refused(tiny.write(tmp_path, texts_=texts))
+
+
+@pytest.mark.parametrize(
+    ("sets", "named"),
+    [
+        ({**tiny.SETS, "valid": [2, 4]}, "image 4 is listed twice"),
+        ({**tiny.SETS, "valid": [9]}, "first 2"),
+        ({**tiny.SETS, "valid": [2, 9]}, "first 9"),
+        ({"trnid": [1, 4], "valid": [2]}, "no readable 'tstid'"),
+    ],
+)
+def test_a_setid_that_does_not_divide_the_images_is_refused(tmp_path, sets, named):
+    message = refused(tiny.write(tmp_path, sets=sets), "oxford")
+    assert "setid.mat" in message and named in message
+
+
+@pytest.mark.parametrize("name", [flowers102.LABELS, flowers102.SETS, flowers102.PHOTOS, flowers102.CAPTIONS])
+def test_verification_notices_each_file_cut_short_or_missing(tmp_path, name):
+    folder = tiny.write(tmp_path)
+    flowers102.verify(folder)
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=name):
+        flowers102.verify(folder)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        flowers102.verify(folder)
+
+
+def test_verification_notices_another_archive_under_the_name(tmp_path):
+    folder = tiny.write(tmp_path, photos_={"cats/1.jpg": tiny.jpeg(1)})
+    with pytest.raises(UserError, match="another archive"):
+        flowers102.verify(folder)
+
+
+def test_an_unknown_data_set_is_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="'roses' is unknown; there are: drawn, flowers102"):
+        registry.open_dataset("roses")
+
+
+@needs_shared
+def test_the_real_class_lists_give_the_published_sizes():
+    records = flowers102.records(SHARED, "class-disjoint")
+    sizes = {split: [r.class_id for r in records if r.split == split] for split in ("train", "val", "test")}
+    assert {split: len(set(classes)) for split, classes in sizes.items()} == {"train": 62, "val": 20, "test": 20}
+    assert len(records) == 8189
+    assert len(sizes["train"]) + len(sizes["val"]) == 7034
+
+
+@needs_shared
+def test_the_real_setid_gives_oxfords_sizes():
+    splits = [record.split for record in flowers102.records(SHARED, "oxford")]
+    assert {split: splits.count(split) for split in set(splits)} == {"train": 1020, "val": 1020, "test": 6149}
