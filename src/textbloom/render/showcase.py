@@ -1,0 +1,104 @@
+"""The sheets that show what a trained generator does with held-out captions."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from textbloom.render.examples import Examples
+from textbloom.render.grids import caption_grid
+from textbloom.render.interpolation import spherical, straight
+from textbloom.render.neighbours import nearest
+from textbloom.render.sheet import Row, Sheet
+from textbloom.seeding import generator_for
+
+DRAWS = 3  # pictures of one caption beside the real one
+STEPS = 8  # pictures of an interpolation, its ends included
+NEIGHBOURS = 4
+
+
+class Generator(Protocol):
+    """Pictures from embeddings: see `textbloom.training.generator.TrainedGenerator`."""
+
+    @property
+    def noise_dim(self) -> int: ...
+
+    def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor: ...
+
+
+def samples(generator: Generator, shown: Examples, path: Path, columns: int, seed: int) -> Tensor:
+    """Write one generated picture for each caption as a grid; returns the pictures uint8 [n, 3, S, S]."""
+    pictures = generator.sample(shown.embeddings, seed)
+    caption_grid(pictures, shown.captions, path, columns, title="Generated for captions that training never saw")
+    return pictures
+
+
+def real_beside_generated(generator: Generator, shown: Examples, path: Path, seed: int) -> None:
+    """A row a caption: its own real picture, then pictures generated for it from three noises."""
+    embeddings = shown.embeddings.repeat_interleave(DRAWS, dim=0)
+    noise = _noise(generator, len(embeddings), seed, "real beside generated")
+    pictures = generator.sample(embeddings, seed, noise=noise).unflatten(0, (len(shown), DRAWS))
+    rows = [
+        Row(torch.cat([real.unsqueeze(0), generated]), left=caption)
+        for caption, real, generated in zip(shown.captions, shown.images, pictures, strict=True)
+    ]
+    headings = ["real", "generated, from three noises", "", ""]
+    Sheet(rows, title="Real beside generated", headings=headings, first_apart=True).save(path)
+
+
+def interpolation_captions(generator: Generator, shown: Examples, path: Path, seed: int) -> None:
+    """A row a pair of captions (first and second, third and fourth, …): from one to the other under one noise."""
+    pairs = [(first, first + 1) for first in range(0, len(shown) - 1, 2)] or [(0, 0)]
+    noise = _noise(generator, len(pairs), seed, "caption interpolation")
+    rows = []
+    for (first, second), z in zip(pairs, noise, strict=True):
+        path_between = straight(shown.embeddings[first], shown.embeddings[second], STEPS)
+        pictures = generator.sample(path_between, seed, noise=z.expand(STEPS, -1))
+        rows.append(Row(pictures, left=shown.captions[first], right=shown.captions[second]))
+    note = "Evenly spaced mixtures of the two captions' embeddings; one noise a row."
+    Sheet(rows, title="From one caption to another", note=note, tile=128).save(path)
+
+
+def interpolation_noise(generator: Generator, shown: Examples, path: Path, seed: int) -> None:
+    """A row a caption: from one noise to another, along the arc between them."""
+    noise = _noise(generator, 2 * len(shown), seed, "noise interpolation").unflatten(0, (len(shown), 2))
+    rows = []
+    for caption, embedding, (start, end) in zip(shown.captions, shown.embeddings, noise, strict=True):
+        between = spherical(start, end, STEPS)
+        rows.append(Row(generator.sample(embedding.expand(STEPS, -1), seed, noise=between), left=caption))
+    note = "The caption stays; the noise turns from one draw to another at equal angles."
+    Sheet(rows, title="One caption, from one noise to another", note=note, tile=128).save(path)
+
+
+def nearest_training(pictures: Tensor, shown: Examples, training: Tensor, path: Path, rows: int) -> None:
+    """Write the first `rows` generated pictures, each beside the training pictures nearest to it.
+
+    `pictures` uint8 [n, 3, S, S] were generated for `shown`; `training` uint8 [N, 3, S, S] are all training
+    pictures. The note compares the median distance of `pictures` with that of the same captions' real pictures; blurred
+    pictures lie nearer to all others than sharp ones, so a smaller median alone does not mean copying.
+    """
+    count = min(NEIGHBOURS, len(training))
+    indices, distances = nearest(pictures, training, count)
+    _, of_real = nearest(shown.images, training, 1)
+    strips = [
+        Row(
+            torch.cat([pictures[i : i + 1], training[indices[i]]]),
+            left=shown.captions[i],
+            beneath=["", *(f"{distance:.0f}" for distance in distances[i].tolist())],
+        )
+        for i in range(min(rows, len(pictures)))
+    ]
+    note = (
+        "Beneath each training picture: the root mean square difference of its pixels from the generated one's, "
+        f"0 to 255, at 64×64. Median distance to the nearest, over {len(pictures)} captions: generated pictures "
+        f"{distances[:, 0].median():.0f}, real held-out pictures {of_real.median():.0f}. A copy would be at 0."
+    )
+    headings = ["generated", "nearest training pictures", *[""] * (count - 1)]
+    Sheet(
+        strips, title="Nearest training pictures", note=note, headings=headings, row_gap=14, tile=128, first_apart=True
+    ).save(path)
+
+
+def _noise(generator: Generator, count: int, seed: int, purpose: str) -> Tensor:
+    return torch.randn(count, generator.noise_dim, generator=generator_for(seed, purpose))

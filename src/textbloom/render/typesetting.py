@@ -1,0 +1,70 @@
+"""Text on a picture: one typeface, lines that fit a width, an ellipsis where they do not fit a height."""
+
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+
+import matplotlib
+from PIL import ImageDraw, ImageFont
+
+LINE_HEIGHT = 1.36  # of the font size
+Colour = tuple[int, int, int]
+
+
+@cache
+def font(size: int, face: str = "DejaVuSans") -> ImageFont.FreeTypeFont:
+    """DejaVu Sans in `size` pixels, from the copy inside matplotlib: the same letters on every machine."""
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
+    # The basic layout needs no library outside Pillow's own; the other would move letters where it is installed.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def wrap(text: str, typeface: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
+    """Break `text` into at most `lines` lines of at most `width` pixels; what is left out becomes an ellipsis.
+
+    White space counts as one blank. A word wider than a line is broken within.
+    """
+    broken: list[str] = []
+    for word in (piece for long in text.split() for piece in _pieces(long, typeface, width)):
+        if broken and typeface.getlength(f"{broken[-1]} {word}") <= width:
+            broken[-1] = f"{broken[-1]} {word}"
+        else:
+            broken.append(word)
+    if len(broken) > lines:
+        broken = [*broken[: lines - 1], _ellipsised(broken[lines - 1], typeface, width)]
+    return broken
+
+
+def _pieces(word: str, typeface: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    pieces: list[str] = []
+    while typeface.getlength(word) > width and len(word) > 1:
+        fitting = sum(typeface.getlength(start) <= width for start in accumulate(word))
+        pieces.append(word[: max(1, fitting)])
+        word = word[max(1, fitting) :]
+    return [*pieces, word] if word else pieces
+
+
+def _ellipsised(line: str, typeface: ImageFont.FreeTypeFont, width: int) -> str:
+    # Whole words go; only a word that fills the line alone is cut.
+    while typeface.getlength(f"{line}…") > width and len(line) > 1:
+        line = line.rpartition(" ")[0] or line[:-1]
+    return f"{line.rstrip(',.;:')}…"
+
+
+def height(lines: int, typeface: ImageFont.FreeTypeFont) -> int:
+    """Pixels that a block of `lines` lines takes."""
+    return lines * round(LINE_HEIGHT * typeface.size)
+
+
+def write(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[int, int],
+    lines: list[str],
+    typeface: ImageFont.FreeTypeFont,
+    colour: Colour,
+) -> None:
+    """Write a block of lines whose upper left corner is (x, y)."""
+    x, y = corner
+    for number, line in enumerate(lines):
+        # Lines hang from the ascender, so that their distance does not depend on their letters.
+        draw.text((x, y + height(number, typeface)), line, fill=colour, font=typeface, anchor="la")
