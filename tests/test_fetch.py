@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -46,8 +47,13 @@ class Misbehaving(BaseHTTPRequestHandler):
             self.wfile.write(b"see")
             return
         body = {"page": PAGE, "nothing": b"", "swapped": WHOLE[:-1] + b"?"}.get(fault, WHOLE)
+        squeezed = fault == "squeezes" and "gzip" in self.headers.get("Accept-Encoding", "")
+        if squeezed:
+            body = gzip.compress(body)
         length = {"claims-less": len(body) // 2, "claims-more": len(body) + 100, "claims-nonsense": "many"}
         self.send_response(200)
+        if squeezed:
+            self.send_header("Content-Encoding", "gzip")
         if fault != "claims-nothing":
             self.send_header("Content-Length", str(length.get(fault, len(body))))
         self.end_headers()
@@ -112,7 +118,7 @@ def place(tmp_path) -> Place:
     return Place(tmp_path)
 
 
-@pytest.mark.parametrize("how", ["whole", "moved", "claims-nothing"])
+@pytest.mark.parametrize("how", ["whole", "moved", "claims-nothing", "squeezes"])
 def test_a_sound_server_delivers_the_file_and_its_record(server, place, how):
     entries = place.get(server.url(how), md5=MD5)
     assert (place.folder / "x.tgz").read_bytes() == WHOLE
@@ -172,10 +178,19 @@ def test_a_file_too_large_for_the_disk_is_refused_before_its_first_byte(server, 
     room = usage._replace(free=len(WHOLE) + arrival.SPARE_BYTES - 1)
     monkeypatch.setattr(arrival.shutil, "disk_usage", lambda _: room)
     written: list[bytes] = []
-    monkeypatch.setattr(arrival.Arrival, "write", lambda _, chunk: written.append(chunk) or len(chunk))
+    monkeypatch.setattr(arrival.Arrival, "write", lambda _, chunk: written.append(chunk))
     with pytest.raises(UserError, match=r"x\.tgz .* MB free"):
         place.get(server.url("whole"))
     assert written == [] and place.files == []
+
+
+def test_a_file_shorter_or_longer_than_announced_is_refused(tmp_path):
+    for announced in (99, 101):
+        with open(tmp_path / "x", "wb") as file, arrival.Arrival("x", file) as arriving:
+            arriving.expect(announced)
+            arriving.write(bytes(100))
+            with pytest.raises(arrival.Refused, match=f"100 of {announced} bytes"):
+                arriving.finish(md5=None)
 
 
 def test_whole_files_of_an_unfinished_run_are_not_fetched_again(server, place):

@@ -100,6 +100,11 @@ def test_a_class_in_two_lists_is_named_with_file_and_line(tmp_path):
     assert "line 2: class 1 is in trainclasses.txt too" in message or "class 1 is in valclasses.txt too" in message
 
 
+def test_a_byte_order_mark_in_a_class_list_is_no_part_of_the_class(tmp_path):
+    texts = tiny.texts() | {"cvpr2016_flowers/valclasses.txt": b"\xef\xbb\xbfclass_00002\r\n"}
+    assert flowers102.records(tiny.write(tmp_path, texts_=texts), "class-disjoint")[5].split == "val"
+
+
 def test_a_line_of_a_class_list_that_names_no_class_is_named(tmp_path):
     texts = tiny.texts() | {"cvpr2016_flowers/valclasses.txt": b"class_00002\ndaffodil\n"}
     assert "valclasses.txt: line 2" in refused(tiny.write(tmp_path, texts_=texts))

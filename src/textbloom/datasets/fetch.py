@@ -109,7 +109,6 @@ def _from_any(
 
 
 def _from(address: str, path: Path, md5: str | None, timeout: tuple[float, float]) -> Entry:
-    _note(path).unlink(missing_ok=True)
     with replacing(path) as temporary, open(temporary, "wb") as file, Arrival(path.name, file) as arrival:
         with _reasons(timeout):
             _transfer(address, arrival, timeout)
@@ -159,11 +158,8 @@ def _reasons(timeout: tuple[float, float]) -> Iterator[None]:
         # requests wraps a stall in the middle of a body in a ConnectionError
         stalled = "timed out" in str(error).lower()
         raise Refused(f"no data for {timeout[1]:g} s" if stalled else "no connection") from None
-    except requests.RequestException as error:
-        raise Refused(f"not an address to fetch from: {error}") from None
-    except DownloadError as error:
+    # ValueError: a header that makes no sense
+    except (requests.RequestException, DownloadError, ValueError) as error:
         raise Refused(" ".join(str(error).split())) from None
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise Refused(error.strerror) from None
-    except ValueError as error:  # a header that makes no sense
-        raise Refused(str(error)) from None
