@@ -176,6 +176,10 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAM
     round_trip = YAML()
     round_trip.preserve_quotes = True
     round_trip.width = 4096
+    # By default a null is written as nothing at all, which a person reads as a forgotten value.
+    round_trip.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     document = round_trip.load(path.read_text(encoding="utf-8"))
     if preset is not None:
         _overlay(document, _preset(preset), f"{paths.PRESETS / preset}.yaml", ())
@@ -183,7 +187,9 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAM
         key, equals, value = override.partition("=")
         if not equals:
             raise UserError(f"SET: expected key=value, got {override!r}")
-        nested: Any = yaml.safe_load(value) if value else None
+        nested: Any = yaml.safe_load(value) if value else ""
+        if isinstance(nested, str) and _EXPONENT.fullmatch(nested):
+            nested = float(nested)
         for part in reversed(key.split(".")):
             nested = {part: nested}
         _overlay(document, nested, "SET", ())

@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def record(path: Path, **facts: Any) -> None:
-    """Write library versions, device, threads, git revision and the present time (UTC) to `path`, with `facts` added."""
+    """Write library versions, device, threads, git revision and the time (UTC) to `path`, with `facts` added."""
     device = devices.device()
     write_json(
         path,

@@ -26,7 +26,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     """Read every tensor of a safetensors file; a missing or damaged file is a UserError."""
     with _opened(path, device) as file:
-        return {name: file.get_tensor(name) for name in file}
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def load_metadata(path: Path) -> dict[str, Any]:

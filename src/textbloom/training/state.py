@@ -74,10 +74,13 @@ def restore(folder: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor] | N
     for name, network in _networks(trainer).items():
         network.load_state_dict(_under(tensors, f"{name}/"))
     for name, optimizer in _optimizers(trainer).items():
+        weights = optimizer.param_groups[0]["params"]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(tensors, f"{name}/").items():
             index, slot = key.split("/")
-            state.setdefault(int(index), {})[slot] = value
+            # A file has no memory layout, and a fused optimizer takes its moments to lie as the weights do.
+            like = weights[int(index)] if value.ndim else value
+            state.setdefault(int(index), {})[slot] = torch.empty_like(like, requires_grad=False).copy_(value)
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     trainer.step = metadata["step"]
     return metadata["history"], tensors["sheets"]

@@ -1,0 +1,152 @@
+"""params.yaml is read once, by types, and refused by the key's name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from textbloom import params
+from textbloom.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def changed(key: str, value: str) -> params.Params:
+    """The default with the line of `section.name` replaced by `name: value`."""
+    section, name = key.split(".")
+    lines, inside = DEFAULT.splitlines(), False
+    for number, line in enumerate(lines):
+        if line and not line.startswith((" ", "#")):
+            inside = line.startswith(f"{section}:")
+        if inside and line.strip().startswith(f"{name}:"):
+            lines[number] = f"  {value}" if ":" in value.split("#")[0] else f"  {name}: {value}"
+            return params.parse("\n".join(lines), "params.yaml")
+    raise AssertionError(key)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("1e-5", 1e-5), ("1e-05", 1e-5), ("2e-4", 2e-4), ("1", 1.0), ("0.5", 0.5)]
+)
+def test_every_way_to_write_a_float_is_a_float(written, meant):
+    value = changed("train.lr", written).train.lr
+    assert value == meant
+    assert isinstance(value, float)
+
+
+def test_underscores_in_integers_are_digits():
+    assert changed("drawn.count", "1_000").drawn.count == 1000
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "said"),
+    [
+        ("train.lr", "fast", "'fast'"),
+        ("train.lr", "on", "True"),
+        ("train.lr", ".nan", "nan"),
+        ("train.lr", "-1", "greater than 0"),
+        ("train.epochs", "1e1", "'1e1'"),
+        ("train.epochs", "2.5", "2.5"),
+        ("images.size", "100", "64 or 128"),
+        ("data.dataset", "roses", "'roses'"),
+        ("encoder.name", "bert", "'bert'"),
+        ("objective.matching_aware", "1", "boolean"),
+        ("evaluate.layer", "768", "string"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_key(key, written, said):
+    with pytest.raises(UserError, match=f"(?s){key}: expected .*{said}"):
+        changed(key, written)
+
+
+def test_an_unknown_key_is_named_before_the_one_it_leaves_missing():
+    with pytest.raises(UserError, match=r"train\.learning_rate: unknown key"):
+        changed("train.lr", "learning_rate: 0.1")
+
+
+def test_a_missing_key_is_named():
+    values = yaml.safe_load(DEFAULT)
+    del values["objective"]["pixel_l1"]
+    with pytest.raises(UserError, match=r"objective\.pixel_l1: missing"):
+        params.parse(yaml.safe_dump(values), "params.yaml")
+
+
+def test_a_discriminator_without_text_cannot_be_matching_aware():
+    with pytest.raises(UserError, match=r"objective\.matching_aware: needs model\.discriminator_text"):
+        changed("model.discriminator_text", "false")
+
+
+def test_values_cannot_be_changed_after_loading():
+    with pytest.raises(ValueError, match="frozen"):
+        params.parse(DEFAULT, "params.yaml").train.lr = 1.0
+
+
+def test_every_key_has_a_comment_that_names_its_stages():
+    section = ""
+    for line in DEFAULT.splitlines():
+        if line and not line.startswith((" ", "#")):
+            section = line.split(":")[0]
+        if line.startswith("  ") or line.startswith("seed"):
+            assert "# " in line, line
+            assert "[" in line.split("# ", 1)[1] or section == "train", f"{line}: no stage is named"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text(DEFAULT, encoding="utf-8")
+    (tmp_path / "presets").symlink_to(ROOT / "presets")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def comments(text: str) -> list[str]:
+    return [line.split("#", 1)[1].strip() for line in text.splitlines() if "#" in line]
+
+
+def test_overrides_change_their_keys_alone_and_keep_every_comment(project):
+    params.apply(None, ["train.lr=1e-4", "data.mirror=http://127.0.0.1:8000/", "data.limit=200", "encoder.path=a=b"])
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    after, before = params.load(), params.parse(DEFAULT, "")
+    assert (after.train.lr, after.data.mirror, after.data.limit) == (1e-4, "http://127.0.0.1:8000/", 200)
+    assert after.encoder.path == "a=b"
+    assert comments(text) == comments(DEFAULT)
+    assert after.objective == before.objective and after.model == before.model
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.speed=1", r"train\.speed: unknown key"),
+        ("train=1", r"train: is a section"),
+        ("train.lr", "key=value"),
+        ("train.lr=zero", r"train\.lr: expected"),
+        ("train.lr=", r"train\.lr: expected"),
+    ],
+)
+def test_a_refused_override_leaves_the_file_as_it_was(project, override, said):
+    with pytest.raises(UserError, match=said):
+        params.apply(None, [override])
+    assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
+    assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "presets"]
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(project):
+    with pytest.raises(UserError, match=r"'roses' is unknown; there are: .*flowers102-dcgan-bert"):
+        params.apply("roses", [])
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "presets").glob("*.yaml")])
+def test_every_preset_is_valid_and_undone_by_the_embedded_default(project, name):
+    params.apply(name, [])
+    params.load()
+    params.apply("drawn-dcgan-bert", [])
+    assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
+
+
+def test_the_published_preset_states_the_published_configuration(project):
+    params.apply("flowers102-dcgan-bert", [])
+    p = params.load()
+    assert (p.model.features, p.train.batch_size, p.train.epochs) == (128, 1024, 500)
+    assert (p.train.lr, p.train.beta1, p.train.beta2) == (2e-4, 0.5, 0.999)
+    assert (p.objective.feature_matching, p.objective.pixel_l1) == (100.0, 50.0)
+    assert (p.model.noise_dim, p.model.text_projection, p.encoder.name) == (100, 256, "all-mpnet-base-v2")

@@ -1,0 +1,167 @@
+"""The loop: the same bytes for the same seed, through kills, and one line when it goes wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from test_objectives import CPU, networks, recipe
+
+from textbloom.errors import UserError
+from textbloom.prepared import Prepared
+from textbloom.training import loop, state
+from textbloom.training.data import TrainingPairs
+from textbloom.training.ema import Ema
+from textbloom.training.trainer import Trainer
+
+
+def prepared(count: int = 13, captions: int = 1) -> Prepared:
+    stream = torch.Generator().manual_seed(5)
+    numbers = torch.arange(1, count + 1).numpy()
+    return Prepared(
+        images=torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=stream),
+        image_ids=numbers,
+        class_ids=numbers,
+        captions=[[f"flower {n} {k}" for k in range(captions)] for n in numbers],
+        embeddings=torch.randn(count * captions, 12, generator=stream),
+        first_row=torch.arange(count) * captions,
+    )
+
+
+def train(folder, epochs=3, autocast=None, after_step=lambda step: None, **changes):
+    trainer = Trainer(*networks(), recipe(autocast=autocast, **changes), CPU)
+    pairs = TrainingPairs(prepared(), 4, seed=7, device=CPU)
+    fixed = loop.Fixed(torch.ones(2, 5), torch.ones(2, 12))
+    return trainer, loop.train(trainer, pairs, fixed, epochs=epochs, grid_every=2, folder=folder, after_step=after_step)
+
+
+def same(ours: Trainer, theirs: Trainer) -> bool:
+    pairs = zip(
+        [ours.generator, ours.discriminator, ours.ema.network],
+        [theirs.generator, theirs.discriminator, theirs.ema.network],
+        strict=True,
+    )
+    return all(
+        torch.equal(a, b)
+        for x, y in pairs
+        for a, b in zip(x.state_dict().values(), y.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_two_runs_of_a_seed_end_with_the_same_bytes(tmp_path, autocast):
+    first, log = train(tmp_path / "a", autocast=autocast)
+    second, again = train(tmp_path / "b", autocast=autocast)
+    other, _ = train(tmp_path / "c", autocast=autocast, seed=4)
+    assert same(first, second) and log.losses == again.losses and torch.equal(log.sheets, again.sheets)
+    assert not same(first, other)
+    assert (len(log.losses), log.sheet_epochs, tuple(log.sheets.shape)) == (3, [2, 3], (2, 2, 3, 64, 64))
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 7])
+def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, monkeypatch, at):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "LOOK_STEPS", 1)
+    whole, log = train(tmp_path / "whole")
+
+    def kill(step):
+        if step == at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", after_step=kill)
+    steps = []
+    resumed, again = train(tmp_path / "cut", after_step=steps.append)
+    assert same(whole, resumed) and log.losses == again.losses and torch.equal(log.sheets, again.sheets)
+    assert len(steps) == again.steps_here < 9 or at < 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "LOOK_STEPS", 1)
+    trainer = Trainer(*networks(), recipe(), CPU)
+    pairs = TrainingPairs(prepared(), 4, seed=7, device=CPU)
+
+    def spoil(step):
+        if step == 4:
+            with torch.no_grad():
+                next(trainer.generator.parameters()).fill_(float("nan"))
+
+    fixed = loop.Fixed(torch.ones(2, 5), torch.ones(2, 12))
+    with pytest.raises(UserError, match=r"loss \w+ is nan at step 5: lower train\.lr"):
+        loop.train(trainer, pairs, fixed, epochs=3, grid_every=9, folder=tmp_path, after_step=spoil)
+    fresh = Trainer(*networks(), recipe(), CPU)
+    assert state.restore(tmp_path, fresh) is not None
+    assert fresh.step == 4
+    assert all(torch.isfinite(weights).all() for weights in fresh.generator.parameters())
+
+
+def test_a_second_process_is_told_who_trains(tmp_path):
+    with state.held(tmp_path):
+        code = "import sys\nfrom pathlib import Path\nfrom textbloom.training import state\n"
+        code += f"with state.held(Path({str(tmp_path)!r})): pass"
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert other.returncode != 0
+    assert f"process {os.getpid()} already trains" in other.stderr
+    with state.held(tmp_path):
+        pass
+
+
+def test_a_fingerprint_changes_with_settings_and_with_any_byte(tmp_path):
+    file = tmp_path / "data"
+    file.write_bytes(b"one")
+    first = state.fingerprint({"lr": 1}, [file])
+    assert first == state.fingerprint({"lr": 1}, [file])
+    assert first != state.fingerprint({"lr": 2}, [file])
+    file.write_bytes(b"two")
+    assert first != state.fingerprint({"lr": 1}, [file])
+
+
+def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own():
+    pairs = TrainingPairs(prepared(12), 4, seed=1, device=CPU)
+    epochs = [torch.cat([text for _, text in pairs.epoch(n)]) for n in (0, 1)]
+    for rows in epochs:
+        assert len(rows.unique(dim=0)) == 12
+    assert not torch.equal(*epochs)
+    assert torch.equal(epochs[0], torch.cat([text for _, text in pairs.epoch(0)]))
+    assert torch.equal(epochs[0][8:], torch.cat([text for _, text in pairs.epoch(0, first_step=2)]))
+
+
+def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_anew():
+    data = prepared(12, captions=5)
+    pairs = TrainingPairs(data, 12, seed=1, device=CPU)
+    seen = set()
+    for epoch in range(30):
+        ((images, text),) = pairs.epoch(epoch)
+        for picture, vector in zip((images + 1) * 127.5, text, strict=True):
+            image = int((data.images.float() - picture).abs().amax(dim=(1, 2, 3)).argmin())
+            row = int((data.embeddings - vector).abs().amax(dim=1).argmin())
+            assert row // 5 == image
+            seen.add((image, row % 5))
+    assert len(seen) == 60
+
+
+def test_a_batch_larger_than_the_data_names_the_key():
+    with pytest.raises(UserError, match=r"train\.batch_size: 64 is more than the 13"):
+        TrainingPairs(prepared(), 64, seed=1, device=CPU)
+
+
+def test_the_average_is_the_recursion_it_claims():
+    source = torch.nn.BatchNorm1d(2)
+    ema = Ema(source, decay=0.5)
+    expected = source.weight.detach().clone()
+    for step in range(6):
+        with torch.no_grad():
+            source.weight += 1.0
+            source.num_batches_tracked += 1
+        ema.update(step)
+        keep = min(0.5, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * source.weight.detach()
+    assert torch.allclose(ema.network.weight, expected)
+    assert ema.network.num_batches_tracked == 6
