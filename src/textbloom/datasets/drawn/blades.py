@@ -1,0 +1,172 @@
+"""Petals and leaves: one blade with its outline, shading, veins, rim light and the shadow that it throws."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from textbloom.datasets.drawn.attributes import Ramp
+from textbloom.datasets.drawn.canvas import PIXEL, Canvas, Light, Window, rgb, shaded, steps
+from textbloom.datasets.drawn.exact import Array, clip, cosine, root, sine, smoothstep
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Half width along a blade: grows from `base` to 1 at `widest`, then narrows to the tip."""
+
+    base: float
+    widest: float  # share of the length
+    pointed: float  # 0 a round tip, 1 a parabola's point
+    notch: float = 0.0  # depth of the dent in the tip, share of the length
+    ruffle: float = 0.0  # waviness of the edge
+
+    def half_width(self, t: Array, across: Array, phase: float) -> Array:
+        """Relative half width at `t` (0 base, 1 tip) and `across` (side by greatest half width); negative past the tip."""
+        if self.notch:
+            dent = clip(1.0 - np.abs(across) * 1.8)
+            t = t + dent * dent * self.notch
+        if self.ruffle:
+            t = t + sine(across * 1.3 + phase) * (0.5 * self.ruffle)
+        s = np.maximum((t - self.widest) / (1.0 - self.widest), 0.0)
+        over = np.maximum(s - 1.0, 0.0)
+        tip = np.sqrt(np.maximum(1.0 - s * s, 0.0)) * (1.0 - self.pointed) + (1.0 - s * s) * self.pointed - over
+        width = (self.base + (1.0 - self.base) * smoothstep(t / self.widest)) * tip
+        if self.ruffle:
+            width = width * (1.0 + sine(t * 2.7 + phase + np.where(across > 0, 0.35, 0.0)) * self.ruffle)
+        return width
+
+
+@dataclass(frozen=True)
+class Coat:
+    """How a blade is coloured."""
+
+    ramp: Ramp
+    veins: int  # pairs of veins
+    vein_strength: float
+    second: Ramp | None = None
+    pattern: str = "plain"
+    crease: float = 0.35  # depth of the fold along the middle
+    droop: float = 0.9  # how far the blade bends from rising to falling
+    softness: float = 1.0  # width of the edge in pixels
+    shadow: float = 0.5  # strength of the shadow on what lies below
+    brightness: float = 0.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The plane of a flower in the picture: its middle, and a squeeze by `tilt` along one direction."""
+
+    x: float
+    y: float
+    tilt: float
+    direction: float  # turns
+
+    def plane(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Flower coordinates of picture coordinates."""
+        return self._scaled(x - self.x, y - self.y, 1.0 / self.tilt)
+
+    def picture(self, x: float, y: float) -> tuple[float, float]:
+        """Picture coordinates of a point of the flower's plane."""
+        px, py = self._scaled(x, y, self.tilt)
+        return px + self.x, py + self.y
+
+    def _scaled(self, x, y, factor):  # type: ignore[no-untyped-def]  # floats or arrays alike
+        dx, dy = cosine(self.direction), sine(self.direction)
+        along = (x * dx + y * dy) * (factor - 1.0)
+        return x + along * dx, y + along * dy
+
+
+@dataclass(frozen=True)
+class Blade:
+    """A blade's place in its flower's plane; lengths in half sides, `phase` its individual irregularity in turns."""
+
+    angle: float
+    length: float
+    half_width: float
+    phase: float
+    start: float = 0.0
+    bend: float = 0.0  # sideways drift of the tip, by length
+
+
+def paint(canvas: Canvas, frame: Frame, blade: Blade, outline: Outline, coat: Coat, light: Light) -> None:
+    """Paint one blade over what is there, throwing its shadow first."""
+    window = _window(canvas, frame, blade)
+    x, y = frame.plane(canvas.x[window], canvas.y[window])
+    ax, ay = cosine(blade.angle), sine(blade.angle)
+    t = (x * ax + y * ay - blade.start) / blade.length
+    side = (y * ax - x * ay - t * t * (blade.bend * blade.length)) / blade.half_width
+    width = outline.half_width(t, side, blade.phase)
+    field = np.where(t > 0.0, np.abs(side) - width, np.abs(side) - outline.base - t * 4.0)
+    gx, gy, slope = steps(field)
+    distance = field / slope  # pixels, negative inside
+
+    _throw_shadow(canvas, window, distance, (gx * light.x + gy * light.y) / slope, coat.shadow)
+    q = clip(side / np.maximum(width, 0.02), -1.0, 1.0)
+    brightness = _brightness(t, q, blade, coat, (ax, ay), light)
+    rim = clip(1.0 + distance / 7.0) * clip((gx * light.x + gy * light.y) / slope)
+    brightness = brightness + rim * rim * 0.3
+    colour = shaded(coat.ramp, brightness)
+    if coat.second is not None:
+        amount = _second(t, q, distance, coat)
+        colour = colour + amount * (shaded(coat.second, brightness) - colour)
+    canvas.mix(window, clip(0.5 - distance / coat.softness), colour)
+
+
+def _window(canvas: Canvas, frame: Frame, blade: Blade) -> Window:
+    ax, ay = cosine(blade.angle), sine(blade.angle)
+    wide = blade.half_width * 1.25
+    near, far = blade.start - 0.03, blade.start + blade.length * 1.12
+    drift = blade.bend * blade.length
+    corners = [
+        frame.picture(ax * u - ay * v, ay * u + ax * v)
+        for u in (near, far)
+        for v in (-wide + min(drift, 0.0), wide + max(drift, 0.0))
+    ]
+    margin = 12 * PIXEL
+    xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
+    return canvas.around(min(xs) - margin, max(xs) + margin, min(ys) - margin, max(ys) + margin)
+
+
+def _throw_shadow(canvas: Canvas, window: Window, distance: Array, towards_light: Array, strength: float) -> None:
+    near = clip(1.0 - distance / 11.0)
+    canvas.darken(window, near * near * (0.35 + 0.65 * clip(0.3 - towards_light)) * strength)
+
+
+def _brightness(t: Array, q: Array, blade: Blade, coat: Coat, axis: tuple[float, float], light: Light) -> Array:
+    # A bent, creased sheet: slopes along and across it, lit by a distant lamp.
+    along = coat.droop * (t - 0.42)
+    across = q * (0.75 - coat.crease) - coat.crease * clip(1.0 - np.abs(q) * 3.0) * np.where(q > 0, -1.0, 1.0)
+    lamp_u = light.x * axis[0] + light.y * axis[1]
+    lamp_v = light.y * axis[0] - light.x * axis[1]
+    lit = (along * lamp_u + across * lamp_v + light.z) / np.sqrt(along * along + across * across + 1.0)
+    streaks = sine(q * 2.3 + blade.phase * 3.0) * 0.035 + sine(q * 5.1 + t * 0.4 + blade.phase * 7.0) * 0.02
+    base = clip(1.0 - t * 2.2)
+    value = (lit - light.z) * 0.85 + 0.5 + streaks - base * base * 0.5 + t * 0.06 + coat.brightness
+    return value - _veins(t, q, coat.veins) * coat.vein_strength
+
+
+def _veins(t: Array, q: Array, pairs: int) -> Array:
+    """1 on a vein, 0 between; veins fan out from the base and fade towards edge and tip."""
+    spread = q * pairs
+    between = np.abs(spread - np.floor(spread + 0.5)) * 2.0
+    fade = clip(1.25 - t) * clip(t * 6.0) * clip((1.0 - np.abs(q)) * 4.0)
+    return clip(1.0 - between * 2.6) * fade
+
+
+def _second(t: Array, q: Array, distance: Array, coat: Coat) -> Array:
+    """How much of the second colour shows, 0 to 1."""
+    if coat.pattern == "veins":
+        return _veins(t, q, coat.veins) * 0.85
+    if coat.pattern == "edge":
+        return smoothstep(1.0 + distance / 9.0) * smoothstep((t - 0.25) * 2.0) * 0.9
+    flame = clip(0.5 - t + clip(1.0 - np.abs(q) * 1.5) * 0.12)
+    return smoothstep(flame * 4.5) * 0.85
+
+
+def soft_leaf(x: Array, y: Array, axis: float, length: float, half_width: float) -> Array:
+    """Distance-like field of an out-of-focus leaf that starts at the origin: negative inside, in half sides."""
+    ax, ay = cosine(axis), sine(axis)
+    t = (x * ax + y * ay) / length
+    return np.abs(y * ax - x * ay) - half_width * 4.0 * t * (1.0 - t)
+
+
+__all__ = ["Blade", "Coat", "Frame", "Outline", "paint", "rgb", "root", "soft_leaf"]
