@@ -1,0 +1,132 @@
+"""All measures of a generator in one flat record: what metrics/eval.json holds."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textbloom.errors import UserError
+from textbloom.evaluation import alignment, fidelity
+from textbloom.evaluation.extractors import Extractor, Features
+from textbloom.prepared import Prepared
+from textbloom.seeding import generator_for, seed_for
+
+DIGITS = 6
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The n test pictures that are compared with n generated ones.
+
+    test: the whole test split, whose captions pictures choose from.
+    rows: int64 [n], ascending, those of `test` that are used.
+    """
+
+    test: Prepared
+    rows: Tensor
+
+    @property
+    def images(self) -> Tensor:
+        """uint8 [n, 3, S, S]."""
+        return self.test.images[self.rows]
+
+    @property
+    def embeddings(self) -> Tensor:
+        """Embeddings of the first captions, float32 [n, D]."""
+        return self.test.first_embeddings[self.rows]
+
+    @property
+    def image_ids(self) -> list[int]:
+        """n ids."""
+        return self.test.image_ids[self.rows.numpy()].tolist()
+
+
+def held_out(test: Prepared, train: Prepared, samples: int, seed: int) -> HeldOut:
+    """A seeded choice of `samples` test pictures. Too few pictures in either split are a UserError."""
+    for name, split in (("test", test), ("training", train)):
+        if len(split) < samples:
+            raise UserError(
+                f"evaluate.samples: {samples} is more than the {len(split)} {name} pictures; lower it, "
+                "or raise data.limit or drawn.count"
+            )
+    return HeldOut(test, _some(len(test), samples, seed, "held-out pictures"))
+
+
+def measure(extractor: Extractor, generated: Tensor, pictures: HeldOut, train: Prepared, seed: int) -> dict[str, Any]:
+    """Fidelity and alignment of generated pictures uint8 [n, 3, S, S], each made for the caption of the same row.
+
+    Returns the keys of metrics/eval.json that hold for every data set; those that the extractor cannot give are absent.
+    Raises UserError where there are too few pictures or captions.
+    """
+    if generated.shape != pictures.images.shape:
+        raise UserError(
+            f"models: the generator makes pictures of {generated.shape[-1]} pixels, the data has "
+            f"{pictures.images.shape[-1]}: run `make repro`"
+        )
+    fake = extractor(generated, "generated pictures")
+    real = extractor(pictures.images, "real test pictures")
+    training = extractor(train.images, "real training pictures")
+    conditions = {
+        "extractor": extractor.network.get_name(),
+        "image_size": generated.shape[-1],
+        "n_fake": len(generated),
+        "n_real": len(pictures.rows),
+        "seed": seed,
+        "split": "test",
+    }
+    return {
+        **conditions,
+        **_fidelity(fake, real, training, seed),
+        **_alignment(fake, real, training, pictures, train, seed),
+    }
+
+
+def finished(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Floats rounded to six significant digits. One that is not finite is a UserError."""
+    for name, value in metrics.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} is {value}: the features are too large or do not vary; check evaluate.weights")
+    return {name: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for name, v in metrics.items()}
+
+
+def _fidelity(fake: Features, real: Features, training: Features, seed: int) -> dict[str, float]:
+    # torch-fidelity seeds numpy's older generator, which takes 32 bits.
+    torch_fidelity_seed = seed_for(seed, "torch-fidelity") % 2**32
+    kernel, spread = fidelity.kernel_distance(fake.features, real.features, torch_fidelity_seed)
+    precision, recall = fidelity.precision_recall(fake.features, real.features)
+    floor = training.features[_some(len(training.features), len(real.features), seed, "floor pictures")]
+    metrics = {
+        "frechet_distance": fidelity.frechet_distance(fake.features, real.features),
+        "real_floor": fidelity.frechet_distance(floor, real.features),
+        "kernel_distance": kernel,
+        "kernel_distance_std": spread,
+        "precision": precision,
+        "recall": recall,
+    }
+    if fake.logits is not None:
+        metrics["inception_score"] = fidelity.inception_score(fake.logits, torch_fidelity_seed)
+    return metrics
+
+
+def _alignment(
+    fake: Features, real: Features, training: Features, pictures: HeldOut, train: Prepared, seed: int
+) -> dict[str, float]:
+    probe = alignment.fit_probe(training.features, train.first_embeddings, seed)
+    choices = alignment.choices(probe, pictures.test.first_captions, pictures.test.first_embeddings)
+    own = choices.own[pictures.rows]
+    shuffled = own[alignment.strangers(len(own), seed)]
+    seen = probe.pictures(fake.features)
+    variants = {
+        "": alignment.retrieval(seen, choices.vectors, own),
+        "_real": alignment.retrieval(probe.pictures(real.features), choices.vectors, own),
+        "_shuffled": alignment.retrieval(seen, choices.vectors, shuffled),
+    }
+    return {name + suffix: value for suffix, found in variants.items() for name, value in found.items()}
+
+
+def _some(count: int, wanted: int, seed: int, purpose: str) -> Tensor:
+    """`wanted` of `count` indices, a seeded choice, ascending."""
+    return torch.randperm(count, generator=generator_for(seed, purpose))[:wanted].sort().values

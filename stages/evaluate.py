@@ -1,0 +1,34 @@
+"""Measure generated pictures against held-out real ones: metrics/eval.json."""
+
+import time
+
+from textbloom import errors, params, paths, prepared, provenance
+from textbloom.evaluation import extractors, measures, named_colours
+from textbloom.files import write_json
+from textbloom.seeding import seed_for
+from textbloom.training.generator import load_generator
+
+
+def main() -> None:
+    p = params.load()
+    started = time.monotonic()
+    train = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
+    test = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("test",))
+    pictures = measures.held_out(test, train, p.evaluate.samples, p.seed)
+    extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
+
+    generator = load_generator(paths.MODELS, p.evaluate.generator)
+    generated = generator.sample(pictures.embeddings, seed_for(p.seed, "evaluated pictures"))
+    metrics = measures.measure(extractor, generated, pictures, train, p.seed)
+    if p.evaluate.layer is not None:
+        metrics["layer"] = p.evaluate.layer
+    if p.data.dataset == "drawn":
+        table = paths.raw(p.data.dataset) / "attributes.csv"
+        metrics |= named_colours.measure(generated, pictures, table, p.seed)
+
+    write_json(paths.EVAL_METRICS, measures.finished(metrics))
+    provenance.record(paths.PROVENANCE / "evaluate.json", seconds=round(time.monotonic() - started, 1))
+
+
+if __name__ == "__main__":
+    errors.run(main)
