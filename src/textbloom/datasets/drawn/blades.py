@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from textbloom.datasets.drawn.attributes import Ramp
-from textbloom.datasets.drawn.canvas import PIXEL, Canvas, Light, Window, rgb, shaded, steps
-from textbloom.datasets.drawn.exact import Array, clip, cosine, root, sine, smoothstep
+from textbloom.datasets.drawn.canvas import PIXEL, Canvas, Light, Window, shaded, steps
+from textbloom.datasets.drawn.exact import Array, clip, cosine, sine, smoothstep
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,24 @@ class Outline:
     notch: float = 0.0  # depth of the dent in the tip, share of the length
     ruffle: float = 0.0  # waviness of the edge
 
-    def half_width(self, t: Array, across: Array, phase: float) -> Array:
-        """Relative half width at `t` (0 base, 1 tip) and `across` (side by greatest half width); negative past the tip."""
+    def field(self, t: Array, side: Array, phase: float) -> tuple[Array, Array]:
+        """Field, negative inside, and relative half width at `t` (0 base, 1 tip) and `side` (by greatest half width).
+
+        The field bends gently everywhere, so that its value by its slope is a distance far outside too.
+        """
         if self.notch:
-            dent = clip(1.0 - np.abs(across) * 1.8)
+            dent = clip(1.0 - np.abs(side) * 1.8)
             t = t + dent * dent * self.notch
         if self.ruffle:
-            t = t + sine(across * 1.3 + phase) * (0.5 * self.ruffle)
+            t = t + sine(side * 1.3 + phase) * (0.5 * self.ruffle)
+            side = side / (1.0 + sine(t * 2.7 + side * 0.2 + phase) * self.ruffle)
+        grown = self.base + (1.0 - self.base) * smoothstep(t / self.widest)
         s = np.maximum((t - self.widest) / (1.0 - self.widest), 0.0)
-        over = np.maximum(s - 1.0, 0.0)
-        tip = np.sqrt(np.maximum(1.0 - s * s, 0.0)) * (1.0 - self.pointed) + (1.0 - s * s) * self.pointed - over
-        width = (self.base + (1.0 - self.base) * smoothstep(t / self.widest)) * tip
-        if self.ruffle:
-            width = width * (1.0 + sine(t * 2.7 + phase + np.where(across > 0, 0.35, 0.0)) * self.ruffle)
-        return width
+        below = np.maximum(-t, 0.0)
+        reach = np.sqrt(side * side + s * s) * (1.0 - self.pointed) + (np.abs(side) + s * s) * self.pointed
+        left = np.maximum(1.0 - s * s, 0.0)
+        width = grown * (np.sqrt(left) * (1.0 - self.pointed) + left * self.pointed)
+        return reach - grown + below * 4.0, np.maximum(width, 0.02)
 
 
 @dataclass(frozen=True)
@@ -94,19 +98,18 @@ def paint(canvas: Canvas, frame: Frame, blade: Blade, outline: Outline, coat: Co
     ax, ay = cosine(blade.angle), sine(blade.angle)
     t = (x * ax + y * ay - blade.start) / blade.length
     side = (y * ax - x * ay - t * t * (blade.bend * blade.length)) / blade.half_width
-    width = outline.half_width(t, side, blade.phase)
-    field = np.where(t > 0.0, np.abs(side) - width, np.abs(side) - outline.base - t * 4.0)
+    field, width = outline.field(t, side, blade.phase)
     gx, gy, slope = steps(field)
     distance = field / slope  # pixels, negative inside
 
     _throw_shadow(canvas, window, distance, (gx * light.x + gy * light.y) / slope, coat.shadow)
-    q = clip(side / np.maximum(width, 0.02), -1.0, 1.0)
+    q = clip(side / width, -1.0, 1.0)
     brightness = _brightness(t, q, blade, coat, (ax, ay), light)
-    rim = clip(1.0 + distance / 7.0) * clip((gx * light.x + gy * light.y) / slope)
-    brightness = brightness + rim * rim * 0.3
+    rim = clip(1.0 + distance / 6.0)
+    brightness = brightness + rim * rim * clip(0.1 + (gx * light.x + gy * light.y) / slope) * 0.34
     colour = shaded(coat.ramp, brightness)
     if coat.second is not None:
-        amount = _second(t, q, distance, coat)
+        amount = _second(t, q, distance * (PIXEL / blade.half_width), coat)
         colour = colour + amount * (shaded(coat.second, brightness) - colour)
     canvas.mix(window, clip(0.5 - distance / coat.softness), colour)
 
@@ -139,8 +142,10 @@ def _brightness(t: Array, q: Array, blade: Blade, coat: Coat, axis: tuple[float,
     lamp_v = light.y * axis[0] - light.x * axis[1]
     lit = (along * lamp_u + across * lamp_v + light.z) / np.sqrt(along * along + across * across + 1.0)
     streaks = sine(q * 2.3 + blade.phase * 3.0) * 0.035 + sine(q * 5.1 + t * 0.4 + blade.phase * 7.0) * 0.02
-    base = clip(1.0 - t * 2.2)
-    value = (lit - light.z) * 0.85 + 0.5 + streaks - base * base * 0.5 + t * 0.06 + coat.brightness
+    base = clip(1.0 - t * 1.9)
+    # Thin tips let light through; each blade hangs a little differently.
+    hue = (blade.phase - np.floor(blade.phase) - 0.5) * 0.12
+    value = (lit - light.z) * 1.15 + 0.5 + streaks - base * base * 0.55 + (t - 0.45) * 0.2 + coat.brightness + hue
     return value - _veins(t, q, coat.veins) * coat.vein_strength
 
 
@@ -152,12 +157,12 @@ def _veins(t: Array, q: Array, pairs: int) -> Array:
     return clip(1.0 - between * 2.6) * fade
 
 
-def _second(t: Array, q: Array, distance: Array, coat: Coat) -> Array:
-    """How much of the second colour shows, 0 to 1."""
+def _second(t: Array, q: Array, depth: Array, coat: Coat) -> Array:
+    """How much of the second colour shows, 0 to 1; `depth` is the distance from the edge by the half width."""
     if coat.pattern == "veins":
         return _veins(t, q, coat.veins) * 0.85
     if coat.pattern == "edge":
-        return smoothstep(1.0 + distance / 9.0) * smoothstep((t - 0.25) * 2.0) * 0.9
+        return smoothstep(1.0 + depth * 3.6) * smoothstep((t - 0.25) * 2.0) * 0.9
     flame = clip(0.5 - t + clip(1.0 - np.abs(q) * 1.5) * 0.12)
     return smoothstep(flame * 4.5) * 0.85
 
@@ -167,6 +172,3 @@ def soft_leaf(x: Array, y: Array, axis: float, length: float, half_width: float)
     ax, ay = cosine(axis), sine(axis)
     t = (x * ax + y * ay) / length
     return np.abs(y * ax - x * ay) - half_width * 4.0 * t * (1.0 - t)
-
-
-__all__ = ["Blade", "Coat", "Frame", "Outline", "paint", "rgb", "root", "soft_leaf"]

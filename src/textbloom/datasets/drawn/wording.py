@@ -15,29 +15,29 @@ _COUNTED = 12  # more petals than this are "many"
 # `petals` the petals alone; the other rules are their parts.
 _GRAMMAR: dict[str, tuple[str, ...]] = {
     "both": (
-        "<this> has <petals-of> <with> <centre>",
-        "<this> has <petals-of> and <centre>",
-        "<this> has <petals-of> that <surround> <centre>",
-        "<this> has {petal} petals, <extra>, <and-a> <centre>",
-        "<this> is {petal} with <centre>, and has petals that are <form>",
-        "<this> is {petal} in color, with <centre>",
+        "<this> has <petals-of> <with> <centre-end>",
+        "<this> has <petals-of> and <centre-end>",
+        "<this> has {petal} petals that <surround> <centre-end>",
+        "<this> has {petal} petals with <tips> and <centre-end>",
+        "<this> is {petal} with <centre>, and has petals that are <formed>",
+        "<this> is {petal} in color, with <centre-end>",
         "<the-petals> are <shade> {petal} and the <middle> is {centre}",
-        "<the-petals> are <shade> {petal} and <form>, <with> <centre>",
-        "<the-petals> are {petal} and <surround> <centre>",
-        "<a-flower> <petals-of> <with> <centre>",
-        "a <look> {petal} flower with <centre>",
-        "a {petal} flower with <form> petals and <centre>",
-        "{petal} petals <surround> <centre>",
-        "<form> {petal} petals and <centre>",
+        "<the-petals> are <shade> {petal} and <formed>, and there is <centre-end>",
+        "<the-petals> are {petal} and <surround> <centre-end>",
+        "<a-flower> <petals-of> <with> <centre-end>",
+        "a <look> {petal} flower with <centre-end>",
+        "a {petal} flower with <form> petals and <centre-end>",
+        "<form> {petal} petals <surround> <centre-end>",
+        "<form> {petal} petals and <centre-end>",
         "<centre> is surrounded by <form> {petal} petals",
-        "<centre> sits in the middle of {petal} petals that are <form>",
+        "<centre> sits among {petal} petals that are <formed>",
         "there is <centre> with {petal} petals around it",
-        "i see a flower with <petals-of> and <centre>",
+        "i see a flower with <petals-of> and <centre-end>",
         "what a <look> flower, its petals are {petal} and its <middle> is {centre}",
-        "the <middle> of <this> is {centre} and <the-petals> are <shade> {petal}",
+        "the <middle> of <this> is {centre} and the petals are <shade> {petal}",
         "from <centre> spread <form> petals of {petal}",
-        "this {petal} flower has <centre> <and-also>",
-        "this <look> flower has {petal} petals with <centre>",
+        "this {petal} flower has <centre> and <form> petals",
+        "this <look> flower has {petal} petals with <centre-end>",
         "{petal} flower, {centre} <middle>, <form> petals",
         "the {centre} <middle> <stands-out> the {petal} petals of this flower",
     ),
@@ -45,8 +45,8 @@ _GRAMMAR: dict[str, tuple[str, ...]] = {
         "<this> has petals that are <shade> {petal} <and-form>",
         "<this> has <petals-of>",
         "<this> is {petal} in color, with <form> petals",
-        "<the-petals> are {petal}, and <extra>",
-        "<a-flower> petals that are {petal} and <form>",
+        "<the-petals> are {petal} with <tips>",
+        "<a-flower> petals that are {petal} and <formed>",
         "the <look> flower has {petal} petals <in-layers>",
         "a {petal} flower <in-front-of>",
         "the <form> petals of this flower are <shade> {petal}",
@@ -66,40 +66,69 @@ _GRAMMAR: dict[str, tuple[str, ...]] = {
         "a {size} {centre} <middle>",
         "a <texture> {centre} <middle>",
         "a <middle> that is {centre}",
-        "a {centre} <middle> <and-stamens>",
     ),
+    "centre-end": ("<centre>", "<centre>", "<centre>", "a {centre} <middle> <and-stamens>"),
     "middle": ("center", "center", "center", "middle", "centre", "pistil", "disc"),
     "this": ("this flower", "this flower", "this flower", "the flower", "this <look> flower", "the flower shown"),
     "the-petals": ("the petals of this flower", "the petals on this flower", "the petals", "its petals"),
     "a-flower": ("a flower with", "this is a flower with", "a <look> flower that has", "flower with"),
-    "with": ("with", "around", "and they surround", "together with"),
+    "with": ("with", "around", "together with"),
     "surround": ("surround", "encircle", "are arranged around", "form a ring around", "open around"),
-    "and-a": ("and", "and also", "with"),
     "stands-out": ("stands out against", "contrasts with", "shines among"),
     "look": ("pretty", "lovely", "beautiful", "delicate", "colorful", "showy", "dainty"),
     "texture": ("round", "rough", "bumpy", "domed", "grainy", "raised"),
-    "and-form": ("", "and <form>", "and are <form>", "with <tips>"),
-    "and-also": ("", "and <form> petals", "and {number} petals"),
-    "extra": ("they are <form>", "they have <tips>", "{number} in all"),
+    "and-form": ("", "and <formed>", "and are <formed>", "with <tips>"),
 }
+# `form` stands before "petals", `formed` after "are".
 _SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
-    "round": {"form": ("rounded", "round", "oval", "smooth and round"), "tips": ("rounded tips", "smooth edges")},
-    "pointed": {"form": ("pointed", "pointy", "star shaped", "sharp tipped"), "tips": ("pointed tips", "sharp ends")},
-    "heart-shaped": {"form": ("heart shaped", "notched", "notched at the tip"), "tips": ("notched tips", "a dent at the tip")},
-    "long": {"form": ("long and thin", "narrow", "slender", "long"), "tips": ("blunt tips", "narrow ends")},
-    "cupped": {"form": ("cupped", "broad and overlapping", "wide", "cup shaped"), "tips": ("curved tips", "cupped edges")},
-    "ruffled": {"form": ("ruffled", "wavy", "frilly"), "tips": ("ruffled edges", "wavy tips")},
-    "broad": {"form": ("broad", "wide", "large and flat"), "tips": ("wide tips", "gently curved ends")},
-}  # fmt: skip
-_LAYERS = {
-    1: {"in-layers": ("in a single row", "in one layer", "in a ring"), "layers-of": ("a single layer of", "one row of")},
-    2: {"in-layers": ("in two layers", "that are layered", "that overlap"), "layers-of": ("two layers of", "two rows of")},
+    "round": {
+        "form": ("rounded", "round", "oval"),
+        "formed": ("rounded", "smooth and round", "oval"),
+        "tips": ("rounded tips", "smooth edges"),
+    },
+    "pointed": {
+        "form": ("pointed", "pointy", "sharp", "star shaped"),
+        "formed": ("pointed", "arranged like a star", "pointy at the tip"),
+        "tips": ("pointed tips", "sharp ends"),
+    },
+    "heart-shaped": {
+        "form": ("heart shaped", "notched"),
+        "formed": ("heart shaped", "notched at the tip", "shaped like hearts"),
+        "tips": ("notched tips", "a dent at the tip"),
+    },
+    "long": {
+        "form": ("long thin", "narrow", "slender", "long"),
+        "formed": ("long and thin", "narrow", "slender"),
+        "tips": ("blunt tips", "narrow ends"),
+    },
+    "cupped": {
+        "form": ("cupped", "overlapping", "cup shaped"),
+        "formed": ("cupped", "broad and overlapping", "curved like a cup"),
+        "tips": ("curved tips", "overlapping edges"),
+    },
+    "ruffled": {
+        "form": ("ruffled", "wavy", "frilly"),
+        "formed": ("ruffled", "wavy at the edges", "frilly"),
+        "tips": ("ruffled edges", "wavy tips"),
+    },
+    "broad": {
+        "form": ("broad", "wide", "large"),
+        "formed": ("broad", "wide and flat", "large"),
+        "tips": ("wide tips", "gently curved ends"),
+    },
+}
+_LAYERS: dict[int, dict[str, tuple[str, ...]]] = {
+    1: {
+        "in-layers": ("in a single row", "in one layer", "in a ring"),
+        "layers-of": ("a single layer of", "one row of"),
+    },
+    2: {"in-layers": ("in two layers", "that are layered"), "layers-of": ("two layers of", "two rows of")},
     3: {"in-layers": ("in three layers", "in many layers"), "layers-of": ("three layers of", "many layers of")},
-}  # fmt: skip
+}
 _PATTERNS = {
     "veins": ("{petal} petals with {second} veins", "petals that are {petal} and veined with {second}"),
     "edge": ("{petal} petals edged in {second}", "petals that are {petal} with {second} edges"),
-    "base": ("{petal} petals that turn {second} near the <middle>", "{petal} petals with {second} at the base"),
+    "base": ("{petal} petals that turn {second} at the base", "{petal} petals with {second} at the base"),
 }
 _PLACES = {
     "foliage": ("in front of dark leaves", "among the leaves"),
@@ -132,7 +161,7 @@ def _rules(flower: Flower) -> dict[str, tuple[str, ...]]:
         **_SHAPES[flower.shape],
         **_LAYERS[flower.layers],
         "shade": ("", "", *_SHADES),
-        "and-stamens": stamens if flower.stamens else ("without visible stamens", ""),
+        "and-stamens": stamens if flower.stamens else ("without visible stamens", "of many tiny florets"),
         "in-front-of": _PLACES[flower.background],
     }
 
@@ -157,4 +186,4 @@ def _grow(text: str, rules: dict[str, tuple[str, ...]], rng: np.random.Generator
 
 def _finish(text: str) -> str:
     text = " ".join(text.split()).replace(" ,", ",")
-    return re.sub(r"\ba (orange)\b", r"an \1", text) + "."
+    return re.sub(r"\ba (?=orange|oval|overlapping)", "an ", text) + "."
