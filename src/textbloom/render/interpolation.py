@@ -1,13 +1,14 @@
 """Points between two points: on a straight line, and along an arc."""
 
+import math
+
 import torch
 from torch import Tensor
 
 
 def straight(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """`steps` evenly spaced points [steps, D] from `start` [D] to `end` [D], both included."""
-    t = torch.linspace(0.0, 1.0, steps).unsqueeze(1)
-    return start * (1.0 - t) + end * t
+    """`steps` (2 or more) evenly spaced points [steps, D] from `start` [D] to `end` [D], both included."""
+    return _mixed(start, end, [(1.0 - t, t) for t in _times(steps)])
 
 
 def spherical(start: Tensor, end: Tensor, steps: int) -> Tensor:
@@ -17,9 +18,18 @@ def spherical(start: Tensor, end: Tensor, steps: int) -> Tensor:
     and unlike any noise that training drew (White 2016, "Sampling Generative Networks"). Points on one line through the
     origin span no arc: between them the way is straight.
     """
-    cosine = torch.dot(start / start.norm(), end / end.norm()).clamp(-1.0, 1.0)
-    angle = torch.arccos(cosine)
-    if not angle.sin() > 1e-4:
+    a, b = (point.double() / point.double().norm() for point in (start, end))
+    angle = math.acos(min(1.0, max(-1.0, torch.dot(a, b).item())))
+    whole = math.sin(angle)
+    if whole < 1e-6:
         return straight(start, end, steps)
-    t = torch.linspace(0.0, 1.0, steps).unsqueeze(1)
-    return (torch.sin((1.0 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+    weights = [(math.sin((1.0 - t) * angle) / whole, math.sin(t * angle) / whole) for t in _times(steps)]
+    return _mixed(start, end, weights)
+
+
+def _times(steps: int) -> list[float]:
+    return [step / (steps - 1) for step in range(steps)]
+
+
+def _mixed(start: Tensor, end: Tensor, weights: list[tuple[float, float]]) -> Tensor:
+    return torch.tensor(weights, dtype=start.dtype) @ torch.stack([start, end])

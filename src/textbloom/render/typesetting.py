@@ -1,7 +1,8 @@
 """Text on a picture: one typeface, lines that fit a width, an ellipsis where they do not fit a height."""
 
+from bisect import bisect_right
+from collections.abc import Iterator
 from functools import cache
-from itertools import accumulate
 from pathlib import Path
 
 import matplotlib
@@ -30,18 +31,21 @@ def wrap(text: str, typeface: ImageFont.FreeTypeFont, width: int, lines: int) ->
             broken[-1] = f"{broken[-1]} {word}"
         else:
             broken.append(word)
+        if len(broken) > lines:
+            break
     if len(broken) > lines:
         broken = [*broken[: lines - 1], _ellipsised(broken[lines - 1], typeface, width)]
     return broken
 
 
-def _pieces(word: str, typeface: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    pieces: list[str] = []
+def _pieces(word: str, typeface: ImageFont.FreeTypeFont, width: int) -> Iterator[str]:
     while typeface.getlength(word) > width and len(word) > 1:
-        fitting = sum(typeface.getlength(start) <= width for start in accumulate(word))
-        pieces.append(word[: max(1, fitting)])
-        word = word[max(1, fitting) :]
-    return [*pieces, word] if word else pieces
+        lengths = range(1, len(word))
+        fitting = bisect_right(lengths, float(width), key=lambda length: typeface.getlength(word[:length]))
+        fitting = max(1, fitting)
+        yield word[:fitting]
+        word = word[fitting:]
+    yield word
 
 
 def _ellipsised(line: str, typeface: ImageFont.FreeTypeFont, width: int) -> str:

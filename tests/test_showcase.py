@@ -1,0 +1,229 @@
+"""What the sheets show: interpolations, neighbours, the choice of captions."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from textbloom.prepared import Prepared
+from textbloom.render import showcase
+from textbloom.render.examples import Examples, choose
+from textbloom.render.interpolation import spherical, straight
+from textbloom.render.neighbours import nearest
+from textbloom.render.sheet import Sheet
+
+
+@pytest.mark.parametrize("between", [straight, spherical])
+def test_an_interpolation_starts_and_ends_exactly_at_its_ends(between: Any) -> None:
+    start, end = torch.randn(2, 100)
+    points = between(start, end, 8)
+    assert points.shape == (8, 100)
+    assert torch.equal(points[0], start)
+    assert torch.equal(points[-1], end)
+
+
+def test_a_quarter_turn_has_sines_and_cosines_for_its_points() -> None:
+    points = spherical(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 7)
+    angles = torch.linspace(0, math.pi / 2, 7)
+    torch.testing.assert_close(points, torch.stack([angles.cos(), angles.sin()], dim=1))
+
+
+def test_an_arc_keeps_the_length_and_turns_by_equal_angles_where_a_straight_line_shortens() -> None:
+    ends = torch.nn.functional.normalize(torch.randn(2, 50, dtype=torch.float64), dim=1)
+    arc = spherical(ends[0], ends[1], 9)
+    torch.testing.assert_close(arc.norm(dim=1), torch.ones(9, dtype=torch.float64))
+    turns = (arc[:-1] * arc[1:]).sum(1)
+    torch.testing.assert_close(turns, turns[:1].expand(8))
+    assert straight(ends[0], ends[1], 9)[4].norm() < 0.9
+
+
+def test_the_arc_back_is_the_arc_there_reversed() -> None:
+    start, end = torch.randn(2, 30, dtype=torch.float64)
+    torch.testing.assert_close(spherical(start, end, 6), spherical(end, start, 6).flip(0))
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0, -1.0, -3.0])
+def test_between_points_on_one_line_through_the_origin_the_way_is_straight(factor: float) -> None:
+    start = torch.randn(1 if factor < 0 else 40)
+    torch.testing.assert_close(spherical(start, factor * start, 5), straight(start, factor * start, 5))
+
+
+def pictures(count: int, size: int = 64) -> Tensor:
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_training_picture_is_its_own_nearest_neighbour_at_distance_zero(size: int) -> None:
+    gallery = pictures(9, size)
+    indices, distances = nearest(gallery, gallery, 1)
+    assert indices.flatten().tolist() == list(range(9))
+    assert distances.count_nonzero() == 0
+
+
+def test_neighbours_equal_those_of_a_direct_computation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("textbloom.render.neighbours.CHUNK", 7)
+    queries, gallery = pictures(4), pictures(20)
+    indices, distances = nearest(queries, gallery, 20)
+
+    differences = queries.numpy().astype(np.int64)[:, None] - gallery.numpy().astype(np.int64)[None]
+    direct = np.sqrt((differences**2).mean(axis=(2, 3, 4)))
+    assert np.array_equal(indices.numpy(), np.argsort(direct, axis=1, kind="stable"))
+    np.testing.assert_allclose(distances.numpy(), np.sort(direct, axis=1), rtol=1e-12)
+
+
+def test_of_equal_neighbours_the_first_in_the_gallery_comes_first() -> None:
+    gallery = pictures(3)[[0, 1, 2, 1, 1]]
+    assert nearest(gallery[1:2], gallery, 3)[0].tolist() == [[1, 3, 4]]
+
+
+def test_the_distance_is_in_grey_levels_and_pictures_of_128_are_averaged_first() -> None:
+    flat = torch.full((1, 3, 128, 128), 100, dtype=torch.uint8)
+    assert nearest(flat, flat + 7, 1)[1].item() == 7.0
+    checked = flat.clone()
+    checked[..., ::2, ::2] += 40
+    assert nearest(flat, checked, 1)[1].item() == 10.0, "one pixel in four is 40 brighter"
+
+
+def held_out(classes: list[int], captions: list[str]) -> Prepared:
+    """One picture a caption, filled with its number, and its number as the embedding."""
+    count = len(classes)
+    numbers = torch.arange(count)
+    return Prepared(
+        images=numbers.to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8),
+        image_ids=np.arange(count),
+        class_ids=np.array(classes),
+        captions=[[caption, "a second caption"] for caption in captions],
+        embeddings=torch.stack([numbers.float(), torch.full((count,), -1.0)], dim=1).reshape(-1, 1),
+        first_row=2 * numbers,
+    )
+
+
+def test_shown_captions_are_of_as_many_classes_as_there_are() -> None:
+    classes = [1] * 30 + [2] * 3 + [3] * 3
+    data = held_out(classes, [f"caption {number}" for number in range(36)])
+    for count, most in [(3, 1), (6, 2), (9, 3), (12, 6)]:
+        chosen = [classes[int(number)] for number in choose(data, count, seed=5).embeddings]
+        assert max(chosen.count(class_id) for class_id in (1, 2, 3)) == most
+        assert len(chosen) == count
+
+
+def test_shown_captions_differ_and_keep_their_own_picture_and_embedding() -> None:
+    captions = [f"caption {number // 2}" for number in range(20)]
+    shown = choose(held_out(list(range(20)), captions), 50, seed=3)
+    assert len(shown) == 10
+    assert len(set(shown.captions)) == 10
+    for caption, embedding, image in zip(shown.captions, shown.embeddings, shown.images, strict=True):
+        number = int(embedding)
+        assert caption == captions[number]
+        assert bool((image == number).all())
+
+
+def test_the_choice_of_captions_follows_the_seed_alone() -> None:
+    data = held_out([1] * 40, [f"caption {number}" for number in range(40)])
+    assert choose(data, 10, seed=1).captions == choose(data, 10, seed=1).captions
+    assert choose(data, 10, seed=1).captions != choose(data, 10, seed=2).captions
+    assert choose(data, 10, seed=1).captions == choose(data, 20, seed=1).captions[:10]
+
+
+class Recorder:
+    """Stands in for a trained generator: keeps what it was asked for, answers with numbered pictures."""
+
+    noise_dim = 12
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Tensor, Tensor | None]] = []
+        self.made = 0
+
+    def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor:
+        assert noise is None or noise.shape == (len(embeddings), self.noise_dim)
+        self.calls.append((embeddings, noise))
+        numbers = torch.arange(self.made, self.made + len(embeddings), dtype=torch.uint8)
+        self.made += len(embeddings)
+        return numbers[:, None, None, None].expand(-1, 3, 8, 8)
+
+
+@pytest.fixture
+def sheets(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
+    saved: list[Sheet] = []
+    monkeypatch.setattr(Sheet, "save", lambda self, path: saved.append(self))
+    return saved
+
+
+def examples(count: int) -> Examples:
+    return Examples(
+        [f"caption {number}" for number in range(count)],
+        torch.randn(count, 5),
+        torch.arange(200, 200 + count).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8),
+    )
+
+
+def numbers(row: Tensor) -> list[int]:
+    return [int(picture[0, 0, 0]) for picture in row]
+
+
+def test_a_row_between_two_captions_has_one_noise_and_the_captions_at_its_ends(sheets: list[Sheet]) -> None:
+    generator, shown = Recorder(), examples(4)
+    showcase.interpolation_captions(generator, shown, Path("unused.png"), seed=1)
+
+    assert [(row.left, row.right) for row in sheets[0].rows] == [("caption 0", "caption 1"), ("caption 2", "caption 3")]
+    for (embeddings, noise), first in zip(generator.calls, (0, 2), strict=True):
+        assert torch.equal(embeddings[0], shown.embeddings[first])
+        assert torch.equal(embeddings[-1], shown.embeddings[first + 1])
+        assert noise is not None and torch.equal(noise, noise[:1].expand_as(noise))
+    assert not torch.equal(generator.calls[0][1], generator.calls[1][1])  # type: ignore[arg-type]
+
+
+def test_a_row_between_two_noises_has_one_caption(sheets: list[Sheet]) -> None:
+    generator, shown = Recorder(), examples(3)
+    showcase.interpolation_noise(generator, shown, Path("unused.png"), seed=1)
+
+    assert [row.left for row in sheets[0].rows] == shown.captions
+    for (embeddings, noise), embedding in zip(generator.calls, shown.embeddings, strict=True):
+        assert torch.equal(embeddings, embedding.expand_as(embeddings))
+        assert noise is not None and len(noise.unique(dim=0)) == len(noise) == 8
+
+
+def test_beside_each_real_picture_stand_three_of_its_own_caption_from_different_noise(sheets: list[Sheet]) -> None:
+    generator, shown = Recorder(), examples(3)
+    showcase.real_beside_generated(generator, shown, Path("unused.png"), seed=1)
+
+    [(embeddings, noise)] = generator.calls
+    assert noise is not None and len(noise.unique(dim=0)) == 9
+    for number, row in enumerate(sheets[0].rows):
+        assert row.left == shown.captions[number]
+        real, *generated = numbers(row.pictures)
+        assert real == 200 + number
+        assert len(generated) == 3
+        assert all(torch.equal(embeddings[made], shown.embeddings[number]) for made in generated)
+
+
+def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero(sheets: list[Sheet]) -> None:
+    training = pictures(10)
+    shown = Examples(["one", "two", "three"], torch.randn(3, 5), pictures(3))
+    copies = training[[7, 2, 4]]
+    showcase.nearest_training(copies, shown, training, Path("unused.png"), rows=2)
+
+    assert [row.left for row in sheets[0].rows] == ["one", "two"]
+    for row, original in zip(sheets[0].rows, (7, 2), strict=True):
+        assert row.pictures.shape[0] == 5
+        assert torch.equal(row.pictures[0], row.pictures[1])
+        assert torch.equal(row.pictures[1], training[original])
+        assert row.beneath[1] == "0"
+        distances = [int(text) for text in row.beneath[1:]]
+        assert distances == sorted(distances)
+        assert distances[1] > 50, "unrelated noise pictures are far apart"
+    assert "generated pictures 0, real held-out pictures" in sheets[0].note
+
+
+def test_one_caption_and_few_training_pictures_are_enough_for_every_sheet(tmp_path: Path) -> None:
+    generator, shown, path = Recorder(), examples(1), tmp_path / "sheet.png"
+    made = showcase.samples(generator, shown, path, columns=6, seed=1)
+    showcase.real_beside_generated(generator, shown, path, seed=1)
+    showcase.interpolation_captions(generator, shown, path, seed=1)
+    showcase.interpolation_noise(generator, shown, path, seed=1)
+    showcase.nearest_training(made, shown, shown.images, path, rows=6)
+    assert path.stat().st_size > 0
