@@ -166,13 +166,14 @@ def test_words_stay_whole_where_they_fit_a_line() -> None:
     assert " ".join(lines) == LONG.strip()
 
 
+@pytest.mark.parametrize("width", range(130, 260, 10))
 @pytest.mark.parametrize("text", [LONG, UNBROKEN])
-def test_an_ellipsis_marks_what_is_left_out(text: str) -> None:
+def test_an_ellipsis_marks_what_is_left_out(text: str, width: int) -> None:
     typeface = typesetting.font(15)
-    lines = typesetting.wrap(text, typeface, 192, lines=3)
+    lines = typesetting.wrap(text, typeface, width, lines=3)
     assert len(lines) == 3
     assert lines[-1].endswith("…")
-    assert all(typeface.getlength(line) <= 192 for line in lines)
+    assert all(typeface.getlength(line) <= width for line in lines)
     kept = "".join(lines).removesuffix("…").replace(" ", "")
     assert "".join(text.split()).startswith(kept)
     if text is LONG:
