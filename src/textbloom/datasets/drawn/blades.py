@@ -101,12 +101,16 @@ def paint(canvas: Canvas, frame: Frame, blade: Blade, outline: Outline, coat: Co
     field, width = outline.field(t, side, blade.phase)
     gx, gy, slope = steps(field)
     distance = field / slope  # pixels, negative inside
+    facing = (gx * light.x + gy * light.y) / slope  # of the edge towards the light
+    _throw_shadow(canvas, window, distance, facing, coat.shadow)
 
-    _throw_shadow(canvas, window, distance, (gx * light.x + gy * light.y) / slope, coat.shadow)
+    inner = _covered(distance < coat.softness)
+    window = _within(window, inner)
+    t, side, width, distance, facing = (array[inner] for array in (t, side, width, distance, facing))
     q = clip(side / width, -1.0, 1.0)
     brightness = _brightness(t, q, blade, coat, (ax, ay), light)
     rim = clip(1.0 + distance / 6.0)
-    brightness = brightness + rim * rim * clip(0.1 + (gx * light.x + gy * light.y) / slope) * 0.34
+    brightness = brightness + rim * rim * clip(0.1 + facing) * 0.34
     colour = shaded(coat.ramp, brightness)
     if coat.second is not None:
         amount = _second(t, q, distance * (PIXEL / blade.half_width), coat)
@@ -129,6 +133,19 @@ def _window(canvas: Canvas, frame: Frame, blade: Blade) -> Window:
     return canvas.around(min(xs) - margin, max(xs) + margin, min(ys) - margin, max(ys) + margin)
 
 
+def _covered(inside: Array) -> Window:
+    """The smallest window within which all true values lie."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _within(window: Window, inner: Window) -> Window:
+    (rows, columns), (r, c) = window, inner
+    return slice(rows.start + r.start, rows.start + r.stop), slice(columns.start + c.start, columns.start + c.stop)
+
+
 def _throw_shadow(canvas: Canvas, window: Window, distance: Array, towards_light: Array, strength: float) -> None:
     near = clip(1.0 - distance / 11.0)
     canvas.darken(window, near * near * (0.35 + 0.65 * clip(0.3 - towards_light)) * strength)
@@ -137,15 +154,15 @@ def _throw_shadow(canvas: Canvas, window: Window, distance: Array, towards_light
 def _brightness(t: Array, q: Array, blade: Blade, coat: Coat, axis: tuple[float, float], light: Light) -> Array:
     # A bent, creased sheet: slopes along and across it, lit by a distant lamp.
     along = coat.droop * (t - 0.42)
-    across = q * (0.75 - coat.crease) - coat.crease * clip(1.0 - np.abs(q) * 3.0) * np.where(q > 0, -1.0, 1.0)
+    across = q * (0.75 - coat.crease) + np.copysign(coat.crease * clip(1.0 - np.abs(q) * 3.0), q)
     lamp_u = light.x * axis[0] + light.y * axis[1]
     lamp_v = light.y * axis[0] - light.x * axis[1]
     lit = (along * lamp_u + across * lamp_v + light.z) / np.sqrt(along * along + across * across + 1.0)
-    streaks = sine(q * 2.3 + blade.phase * 3.0) * 0.035 + sine(q * 5.1 + t * 0.4 + blade.phase * 7.0) * 0.02
+    streaks = sine(q * 2.6 + t * 0.3 + blade.phase * 3.0) * 0.035
     base = clip(1.0 - t * 1.9)
     # Thin tips let light through; each blade hangs a little differently.
-    hue = (blade.phase - np.floor(blade.phase) - 0.5) * 0.12
-    value = (lit - light.z) * 1.15 + 0.5 + streaks - base * base * 0.55 + (t - 0.45) * 0.2 + coat.brightness + hue
+    even = 0.41 - light.z * 1.15 + coat.brightness + sine(blade.phase) * 0.06
+    value = lit * 1.15 + streaks - base * base * 0.55 + t * 0.2 + even
     return value - _veins(t, q, coat.veins) * coat.vein_strength
 
 

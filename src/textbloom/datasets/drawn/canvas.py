@@ -1,38 +1,46 @@
 """A picture in the making: planar float32 sRGB, painted window by window at twice the final size."""
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
 from textbloom.datasets.drawn.attributes import RGB, Ramp
-from textbloom.datasets.drawn.exact import Array, clip, cosine, root, sine
+from textbloom.datasets.drawn.exact import Array, clip, cosine, sine
 
 SIDE = 128  # pixels of the finished picture
-_FINE = 2 * SIDE
-PIXEL = 2.0 / _FINE  # of the fine grid, in half sides
+PIXEL = 1.0 / SIDE  # of the fine grid, in half sides
 
 Window = tuple[slice, slice]
 
 
 class Canvas:
-    """`pixels` float32 [3, 256, 256] in [0, 1]; `x`, `y` float32 [256, 256] in half sides, y downwards."""
+    """`pixels` float32 [3, side, side] in [0, 1]; `x`, `y` float32 [side, side] in half sides, y downwards."""
 
-    def __init__(self) -> None:
-        axis = (np.arange(_FINE, dtype=np.float32) + 0.5) * PIXEL - 1.0
-        self.x = np.zeros((_FINE, _FINE), np.float32) + axis[None, :]
-        self.y = np.zeros((_FINE, _FINE), np.float32) + axis[:, None]
-        self.pixels = np.zeros((3, _FINE, _FINE), np.float32)
+    def __init__(self, side: int) -> None:
+        axis = (np.arange(side, dtype=np.float32) + 0.5) * (2.0 / side) - 1.0
+        self.side = side
+        self.x = np.zeros((side, side), np.float32) + axis[None, :]
+        self.y = np.zeros((side, side), np.float32) + axis[:, None]
+        self.pixels = np.zeros((3, side, side), np.float32)
+
+    @classmethod
+    def over(cls, backdrop: "Canvas") -> "Canvas":
+        """A canvas of twice the side that shows `backdrop`."""
+        canvas = cls(2 * backdrop.side)
+        canvas.pixels[:] = np.repeat(np.repeat(backdrop.pixels, 2, axis=1), 2, axis=2)
+        return canvas
 
     @property
     def everywhere(self) -> Window:
-        return slice(0, _FINE), slice(0, _FINE)
+        return slice(0, self.side), slice(0, self.side)
 
     def around(self, left: float, right: float, top: float, bottom: float) -> Window:
         """The window that covers a box given in half sides; at least 3 pixels a side, so that slopes exist."""
 
         def span(low: float, high: float) -> slice:
-            first = min(max(int(np.floor((low + 1.0) / PIXEL)), 0), _FINE - 3)
-            last = min(max(int(np.floor((high + 1.0) / PIXEL)) + 1, first + 3), _FINE)
+            first = min(max(int((low + 1.0) * self.side * 0.5), 0), self.side - 3)
+            last = min(max(int((high + 1.0) * self.side * 0.5) + 1, first + 3), self.side)
             return slice(first, last)
 
         return span(top, bottom), span(left, right)
@@ -48,7 +56,7 @@ class Canvas:
         part *= 1.0 - amount * _SHADE
 
     def picture(self) -> Array:
-        """uint8 [128, 128, 3], each pixel the mean of its four."""
+        """uint8 [side / 2, side / 2, 3], each pixel the mean of its four."""
         fine = self.pixels
         mean = (fine[:, ::2, ::2] + fine[:, 1::2, ::2] + fine[:, ::2, 1::2] + fine[:, 1::2, 1::2]) * 0.25
         return np.ascontiguousarray(np.moveaxis((clip(mean) * 255.0 + 0.5).astype(np.uint8), 0, 2))
@@ -69,7 +77,7 @@ class Light:
     @classmethod
     def coming_from(cls, turns: float, tint: tuple[float, float, float]) -> "Light":
         flat, z = 0.62, 0.78
-        length = root(flat * flat + z * z)
+        length = sqrt(flat * flat + z * z)
         return cls(cosine(turns) * flat / length, sine(turns) * flat / length, z / length, tint)
 
 

@@ -1,11 +1,13 @@
 """The middle of a flower: a domed disc of florets, with or without a ring of stamens."""
 
+from math import sqrt
+
 import numpy as np
 
 from textbloom.datasets.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS, Ramp
 from textbloom.datasets.drawn.blades import Frame
 from textbloom.datasets.drawn.canvas import PIXEL, Canvas, Light, rgb, shaded
-from textbloom.datasets.drawn.exact import clip, cosine, root, sine, smoothstep
+from textbloom.datasets.drawn.exact import clip, cosine, sine, smoothstep
 
 _GOLDEN = 0.3819660112501051  # golden angle in turns: the spiral of a sunflower's florets
 
@@ -47,7 +49,7 @@ def _florets(canvas: Canvas, frame: Frame, radius: float, ramp: Ramp, light: Lig
     count = 46 + int(radius * 140.0)
     turn = float(rng.random())
     for place in range(count):
-        away = root((place + 0.5) / count)
+        away = sqrt((place + 0.5) / count)
         angle = turn + place * _GOLDEN
         x, y = cosine(angle) * away, sine(angle) * away
         glow = 0.5 + (x * light.x + y * light.y) * 0.42 + (float(rng.random()) - 0.5) * 0.22

@@ -3,27 +3,27 @@
 The sines, powers and sums of numeric libraries differ in the last bit between instruction sets. Angles are in turns.
 """
 
+from math import copysign, floor
 from typing import TypeVar
 
 import numpy as np
 
 Array = np.ndarray
-Number = TypeVar("Number", float, Array)
 
-# Taylor coefficients of sin(2πy); the error on |y| <= 1/4 is below 4e-6.
-_SINE = (6.283185307179586, -41.341702240399755, 81.60524927607504, -76.70585975306136, 42.05869394489765)
+# Taylor coefficients of sin(2πy) in odd powers, highest first; the error on |y| <= 1/4 is below 4e-6.
+_SINE = (42.05869394489765, -76.70585975306136, 81.60524927607504, -41.341702240399755, 6.283185307179586)
 TURN = 6.283185307179586  # radians
+
+Number = TypeVar("Number", float, Array)
 
 
 def sine(turns: Number) -> Number:
     """sin(2π·turns) for a float or an array of any shape."""
-    y = turns - np.floor(turns + 0.5)
-    y = np.where(y > 0.25, 0.5 - y, np.where(y < -0.25, -0.5 - y, y))
-    square = y * y
-    total = square * _SINE[4] + _SINE[3]
-    for coefficient in (_SINE[2], _SINE[1], _SINE[0]):
-        total = total * square + coefficient
-    return y * total if isinstance(turns, Array) else float(y * total)
+    if isinstance(turns, Array):
+        y = turns - np.floor(turns + 0.5)
+        return _odd(np.where(np.abs(y) > 0.25, np.copysign(0.5, y) - y, y))
+    y = turns - floor(turns + 0.5)
+    return _odd(y if abs(y) <= 0.25 else copysign(0.5, y) - y)
 
 
 def cosine(turns: Number) -> Number:
@@ -31,9 +31,12 @@ def cosine(turns: Number) -> Number:
     return sine(turns + 0.25)
 
 
-def root(value: float) -> float:
-    """Square root of a float; `np.sqrt` serves arrays."""
-    return float(np.sqrt(value))
+def _odd(y: Number) -> Number:
+    square = y * y
+    total = square * _SINE[0] + _SINE[1]
+    for coefficient in _SINE[2:]:
+        total = total * square + coefficient
+    return y * total
 
 
 def clip(values: Array, low: float = 0.0, high: float = 1.0) -> Array:

@@ -5,7 +5,7 @@ import numpy as np
 from textbloom.datasets.drawn import backdrop, blades, centre
 from textbloom.datasets.drawn.attributes import CENTRE_SIZES, PETAL_COLOURS, Flower, Ramp
 from textbloom.datasets.drawn.blades import Blade, Coat, Frame, Outline
-from textbloom.datasets.drawn.canvas import Canvas, Light
+from textbloom.datasets.drawn.canvas import SIDE, Canvas, Light
 from textbloom.datasets.drawn.exact import TURN, Array, clip, smoothstep
 
 _OUTLINES = {
@@ -40,10 +40,11 @@ _LEAF = Outline(base=0.15, widest=0.4, pointed=0.8)
 
 def paint(flower: Flower, rng: np.random.Generator) -> Array:
     """Draw a flower: uint8 [128, 128, 3]. `rng` gives what the attributes leave open, such as each petal's own bend."""
-    canvas = Canvas()
+    behind = Canvas(SIDE)
+    backdrop.paint(behind, flower.background, rng)
+    canvas = Canvas.over(behind)
     light = Light.coming_from(flower.light_direction, _TINTS[flower.light])
     frame = Frame(flower.shift_x, flower.shift_y, flower.tilt, flower.tilt_direction)
-    backdrop.paint(canvas, flower.background, rng)
     _leaves(canvas, flower, frame, light, rng)
     _drop_shadow(canvas, flower, frame, light)
     for layer in range(flower.layers):

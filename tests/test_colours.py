@@ -1,0 +1,137 @@
+"""The colour measure: right on the drawn originals, robust to what a generator does to pictures, blind to nothing."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from textbloom.datasets.drawn import attributes, painter
+from textbloom.datasets.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS
+from textbloom.evaluation.colours import cielab, colour_accuracy, measured_centre_colour, measured_petal_colour
+
+COUNT = 160
+
+
+@pytest.fixture(scope="module")
+def flowers() -> list[attributes.Flower]:
+    return [
+        attributes.sample(np.random.Generator(np.random.PCG64([11, number])), number, class_id)
+        for number, class_id in enumerate(attributes.class_ids(COUNT, seed=11))
+    ]
+
+
+@pytest.fixture(scope="module")
+def originals(flowers: list[attributes.Flower]) -> np.ndarray:
+    """uint8 [COUNT, 3, 128, 128]."""
+    pictures = [painter.paint(one, np.random.Generator(np.random.PCG64([12, one.image_id]))) for one in flowers]
+    return np.stack(pictures).transpose(0, 3, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def small(originals: np.ndarray) -> np.ndarray:
+    """uint8 [COUNT, 3, 64, 64]."""
+    shrunk = [
+        np.asarray(Image.fromarray(p.transpose(1, 2, 0)).resize((64, 64), Image.Resampling.LANCZOS)) for p in originals
+    ]
+    return np.stack(shrunk).transpose(0, 3, 1, 2)
+
+
+def petals(flowers: list[attributes.Flower]) -> list[str]:
+    return [one.petal_colour for one in flowers]
+
+
+def centres(flowers: list[attributes.Flower]) -> list[str]:
+    return [one.centre_colour for one in flowers]
+
+
+def spoiled(images: np.ndarray, sigma: float, noise: float) -> np.ndarray:
+    """Gaussian blur of `sigma` pixels, then Gaussian noise of `noise` grey levels."""
+    offsets = np.arange(-6, 7)
+    kernel = np.exp(-np.square(offsets) / (2 * sigma * sigma))
+    kernel /= kernel.sum()
+    values = np.pad(images.astype(np.float64), ((0, 0), (0, 0), (6, 6), (6, 6)), mode="reflect")
+    size = images.shape[-1]
+    values = sum(weight * values[..., k : k + size, :] for k, weight in enumerate(kernel))
+    values = sum(weight * values[..., k : k + size] for k, weight in enumerate(kernel))
+    values = values + np.random.default_rng(3).normal(0.0, noise, values.shape)
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+
+
+def test_lab_of_known_colours() -> None:
+    # CIELAB under D65 of the sRGB primaries and white, as published in every colour table.
+    srgb = np.array([[255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]])
+    lab = np.array([[100, 0, 0], [53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86], [0, 0, 0]])
+    assert np.allclose(cielab(srgb), lab, atol=0.02)
+
+
+def test_originals_have_the_colours_they_are_named_for(
+    originals: np.ndarray, small: np.ndarray, flowers: list[attributes.Flower]
+) -> None:
+    for images in (small, originals[:40]):
+        assert colour_accuracy(images, petals(flowers)[: len(images)], "petal") >= 0.98
+        assert colour_accuracy(images, centres(flowers)[: len(images)], "centre") >= 0.98
+
+
+def test_the_test_split_alone_reaches_that_too(small: np.ndarray, flowers: list[attributes.Flower]) -> None:
+    held_out = [place for place, one in enumerate(flowers) if attributes.split(one.class_id) == "test"]
+    chosen = [flowers[place] for place in held_out]
+    assert colour_accuracy(small[held_out], petals(chosen), "petal") >= 0.98
+    assert colour_accuracy(small[held_out], centres(chosen), "centre") >= 0.98
+
+
+def test_blur_and_noise_hardly_matter(small: np.ndarray, flowers: list[attributes.Flower]) -> None:
+    images = spoiled(small, sigma=1.5, noise=15.0)
+    assert colour_accuracy(images, petals(flowers), "petal") >= 0.95
+    assert colour_accuracy(images, centres(flowers), "centre") >= 0.95
+
+
+def test_shuffled_names_are_at_chance(small: np.ndarray, flowers: list[attributes.Flower]) -> None:
+    order = np.random.default_rng(4).permutation(COUNT)
+    assert colour_accuracy(small, [petals(flowers)[place] for place in order], "petal") <= 0.25
+
+
+def test_grey_noise_and_backgrounds_do_not_pass(flowers: list[attributes.Flower]) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (COUNT, 3, 64, 64), dtype=np.uint8)
+    leaf = np.broadcast_to(np.array([66, 122, 54], np.uint8).reshape(1, 3, 1, 1), (COUNT, 3, 64, 64))
+    for images in (noise, leaf):
+        assert colour_accuracy(images, petals(flowers), "petal") <= 0.25
+
+
+@pytest.mark.parametrize("petal", list(PETAL_COLOURS))
+def test_a_plain_disc_has_its_own_colour_whatever_lies_outside_it(petal: str) -> None:
+    for centre, ramp in CENTRE_COLOURS.items():
+        picture = disc(PETAL_COLOURS[petal][1], ramp[1])
+        assert measured_petal_colour(picture) == [petal]
+        assert measured_centre_colour(picture) == [centre]
+
+
+def test_recolouring_the_petals_changes_the_measured_colour(
+    small: np.ndarray, flowers: list[attributes.Flower]
+) -> None:
+    red = [place for place, one in enumerate(flowers) if one.petal_colour == "red"]
+    blue = small[red][:, [2, 1, 0]]  # red and blue channels swapped
+    assert set(measured_petal_colour(blue)) <= {"blue", "purple"}
+
+
+def test_tensors_and_arrays_measure_alike(small: np.ndarray) -> None:
+    assert measured_petal_colour(torch.from_numpy(small[:6])) == measured_petal_colour(small[:6])
+
+
+def test_a_wrong_shape_type_or_number_of_names_is_refused(small: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8 pictures"):
+        measured_petal_colour(small.transpose(0, 2, 3, 1))
+    with pytest.raises(ValueError, match="uint8 pictures"):
+        measured_petal_colour(small.astype(np.float32) / 255)
+    with pytest.raises(ValueError, match="one name a picture"):
+        colour_accuracy(small, ["red"], "petal")
+
+
+def disc(petal: tuple[int, int, int], centre: tuple[int, int, int]) -> np.ndarray:
+    """uint8 [1, 3, 64, 64]: a disc in a disc on leaf green."""
+    axis = (np.arange(64) + 0.5) / 32 - 1
+    away = np.sqrt(axis[:, None] ** 2 + axis[None, :] ** 2)
+    picture = np.full((3, 64, 64), 0, np.uint8)
+    picture[:] = np.array([66, 122, 54], np.uint8).reshape(3, 1, 1)
+    for colour, radius in ((petal, 0.8), (centre, 0.2)):
+        picture[:, away < radius] = np.array(colour, np.uint8).reshape(3, 1)
+    return picture[None]
