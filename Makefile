@@ -11,7 +11,7 @@ PRESET ?=
 SET ?=
 ARGS ?=
 
-.PHONY: help setup repro test lint lock clean
+.PHONY: help setup repro test lint lock
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -28,5 +28,17 @@ $(VENV)/.synced: requirements.lock pyproject.toml
 	VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock:  ## Renew requirements.lock from pyproject.toml (newest versions, hashed)
+repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are written into params.yaml first
+	@textbloom params $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
+	@dvc repro $(ARGS) || { status=$$?; dvc checkout --quiet --allow-missing || true; echo "the outputs of the failed stage are those of its last good run again" >&2; exit $$status; }
+
+test: setup  ## Run the test suite (ARGS="-k name" for a part)
+	python -m pytest $(ARGS)
+
+lint: setup  ## Check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+lock: setup  ## Renew requirements.lock from pyproject.toml (newest versions, hashed)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --extra dev pyproject.toml -o requirements.lock

@@ -1,16 +1,12 @@
 """Bring the data set's archives in, as published and checked; nothing is unpacked here."""
 
-from pathlib import Path
-
 from textbloom import errors, params, paths
 from textbloom.datasets.obtain import Drawing, Fetching, obtain
-
-KEEP = Path(".dvc/tmp/downloads")  # whole files of an unfinished download
 
 
 def main() -> None:
     p = params.load()
-    fetching = Fetching(p.data.mirror, p.data.checksums, KEEP / p.data.dataset)
+    fetching = Fetching(p.data.mirror, p.data.checksums, paths.DOWNLOADS / p.data.dataset)
     drawing = Drawing(p.drawn.count, p.drawn.seed)
     for name, entry in obtain(p.data.dataset, paths.raw(p.data.dataset), fetching, drawing).items():
         print(f"{name}: {entry.bytes:,} bytes, sha256 {entry.sha256}")

@@ -4,6 +4,8 @@ from textbloom import errors, params, paths, prepared
 from textbloom.render import showcase
 from textbloom.render.curves import loss_curves
 from textbloom.render.examples import choose
+from textbloom.render.grids import progress_sheet
+from textbloom.tensors import load_metadata, load_tensors
 from textbloom.training.generator import load_generator
 
 
@@ -23,6 +25,8 @@ def main() -> None:
     showcase.interpolation_captions(generator, shown.first(2 * rows), paths.PLOTS / "interpolation_captions.png", seed)
     showcase.interpolation_noise(generator, in_rows, paths.PLOTS / "interpolation_noise.png", seed)
     showcase.nearest_training(pictures, in_grid, training.images, paths.PLOTS / "nearest_training.png", rows)
+    progress, notes = load_tensors(paths.PROGRESS)["pictures"], load_metadata(paths.PROGRESS)
+    progress_sheet(list(zip(notes["epochs"], progress, strict=True)), notes["captions"], paths.PROGRESS_SHEET)
     loss_curves(paths.LOSSES, paths.PLOTS / "losses.png")
 
 

@@ -7,9 +7,8 @@ import torch
 
 from textbloom import devices, errors, models, params, paths, prepared, provenance
 from textbloom.files import write_json
-from textbloom.render.grids import progress_sheet
 from textbloom.seeding import generator_for, seed_for
-from textbloom.tensors import load_metadata
+from textbloom.tensors import load_metadata, save_tensors
 from textbloom.training import loop, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.generator import save_networks
@@ -42,7 +41,8 @@ def main() -> None:
     shown = torch.randperm(len(data), generator=generator_for(p.seed, "progress captions"))[:SHOWN]
     noise = torch.randn(len(shown), p.model.noise_dim, generator=generator_for(p.seed, "progress noise"))
     settings = [p.seed, network, p.objective.model_dump(), p.train.model_dump(), str(device), torch.__version__]
-    code = sorted(Path(loop.__file__).parents[1].glob("*/*.py"))
+    package = Path(models.__file__).parents[1]
+    code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
     run = state.fingerprint(settings, [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS, Path(__file__), *code])
     folder = Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME / run
     with state.held(folder):
@@ -58,7 +58,7 @@ def main() -> None:
         save_networks(paths.MODELS, trainer.generator, trainer.ema.network, trainer.discriminator, config)
         write_losses(paths.LOSSES, log.losses)
         captions = [data.first_captions[i] for i in shown.tolist()]
-        progress_sheet(list(zip(log.sheet_epochs, log.sheets, strict=True)), captions, paths.PROGRESS)
+        save_tensors(paths.PROGRESS, {"pictures": log.sheets}, {"epochs": log.sheet_epochs, "captions": captions})
         write_json(paths.TRAIN_METRICS, summary(trainer, pairs, log))
         speed = log.steps_here * p.train.batch_size / log.seconds
         provenance.record(paths.PROVENANCE / "train.json", seconds=log.seconds, images_per_second=speed)

@@ -1,5 +1,7 @@
 """System A is built to its specification, layer by layer."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import nn
@@ -24,8 +26,8 @@ def weights(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def kinds(network: nn.Module) -> list[tuple]:
-    described = []
+def kinds(network: Iterable[nn.Module]) -> list[tuple]:
+    described: list[tuple] = []
     for layer in network:
         name = type(layer).__name__
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):

@@ -5,6 +5,7 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
 
+DOWNLOADS = Path(".dvc/tmp/downloads")  # whole files of an unfinished download
 RAW = Path("data/raw")  # <dataset>/: archives as published, manifest.json
 CAPTIONS = Path("data/captions.csv")
 IMAGES = Path("data/images.safetensors")
@@ -16,6 +17,7 @@ GENERATOR = MODELS / "generator.safetensors"
 GENERATOR_EMA = MODELS / "generator-ema.safetensors"
 DISCRIMINATOR = MODELS / "discriminator.safetensors"
 MODEL_CONFIG = MODELS / "config.json"
+PROGRESS = MODELS / "progress.safetensors"  # the same captions and noise drawn as training went on
 
 EVAL_METRICS = Path("metrics/eval.json")
 TRAIN_METRICS = Path("metrics/train.json")
@@ -23,7 +25,7 @@ PROVENANCE = Path("metrics/provenance")  # versions, device, git revision, secon
 
 PLOTS = Path("plots")
 LOSSES = PLOTS / "losses.csv"
-PROGRESS = PLOTS / "progress.png"
+PROGRESS_SHEET = PLOTS / "progress.png"
 
 RESUME = Path(".dvc/tmp/resume")  # <fingerprint>/: training state of unfinished runs
 

@@ -80,12 +80,12 @@ def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits
         )
     groups = kept.groupby("image_id", sort=True)
     kept_ids = np.array(list(groups.groups), dtype=np.int64)
-    counts = torch.from_numpy(groups.size().to_numpy())
+    counts = torch.tensor(groups.size().tolist())
     return Prepared(
         images=pictures[np.searchsorted(ids, kept_ids)],
         image_ids=kept_ids,
         class_ids=groups["class_id"].first().to_numpy(dtype=np.int64),
         captions=groups["caption"].apply(list).tolist(),
-        embeddings=vectors[kept.index.to_numpy()],
+        embeddings=vectors[kept.index.tolist()],
         first_row=counts.cumsum(0) - counts,
     )

@@ -13,7 +13,6 @@ from textbloom import devices
 from textbloom.files import write_json
 
 PACKAGES = (
-    "torch",
     "torchvision",
     "torch-fidelity",
     "sentence-transformers",
@@ -31,7 +30,11 @@ def record(path: Path, **facts: Any) -> None:
     write_json(
         path,
         {
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,  # with the build, such as +cpu, which the package's version leaves out
+                **{name: version(name) for name in PACKAGES},
+            },
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
             "torch_threads": torch.get_num_threads(),
             "git_revision": git_revision(),

@@ -21,6 +21,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     header = {"textbloom": json.dumps(metadata, sort_keys=True)} if metadata else None
     with replacing(path) as temporary:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata=header)
+        temporary.chmod(0o644)  # the library writes 0600, which another user of the cache could not read
 
 
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:

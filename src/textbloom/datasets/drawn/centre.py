@@ -1,7 +1,5 @@
 """The middle of a flower: a domed disc of florets, with or without a ring of stamens."""
 
-from math import sqrt
-
 import numpy as np
 
 from textbloom.datasets.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS, Ramp
@@ -47,16 +45,25 @@ def _dome(canvas: Canvas, frame: Frame, radius: float, ramp: Ramp, light: Light)
 
 def _florets(canvas: Canvas, frame: Frame, radius: float, ramp: Ramp, light: Light, rng: np.random.Generator) -> None:
     count = 46 + int(radius * 140.0)
-    turn = float(rng.random())
-    for place in range(count):
-        away = sqrt((place + 0.5) / count)
-        angle = turn + place * _GOLDEN
-        x, y = cosine(angle) * away, sine(angle) * away
-        glow = 0.5 + (x * light.x + y * light.y) * 0.42 + (float(rng.random()) - 0.5) * 0.22
-        # The youngest florets, in the very middle, are tight and dark.
-        glow = glow - 0.18 * max(0.0, 1.0 - away * 2.6)
-        px, py = frame.picture(x * radius * 0.97, y * radius * 0.97)
-        _bead(canvas, px, py, radius * (0.085 + 0.04 * away), ramp, glow, light)
+    away = np.sqrt((np.arange(count) + 0.5) / count)
+    turns = float(rng.random()) + np.arange(count) * _GOLDEN
+    x, y = cosine(turns) * away, sine(turns) * away
+    glow = 0.5 + (x * light.x + y * light.y) * 0.42 + (rng.random(count) - 0.5) * 0.22
+    # The youngest florets, in the very middle, are tight and dark.
+    glow = glow - 0.18 * np.maximum(1.0 - away * 2.6, 0.0)
+    x, y, glow, size = (values.astype(np.float32) for values in (x * 0.97, y * 0.97, glow, 0.085 + 0.04 * away))
+
+    reach = radius * 1.2
+    window = canvas.around(frame.x - reach, frame.x + reach, frame.y - reach, frame.y + reach)
+    px, py = frame.plane(canvas.x[window], canvas.y[window])
+    dx, dy = px / radius - x[:, None, None], py / radius - y[:, None, None]  # [count, h, w]
+    squares = dx * dx + dy * dy
+    nearest = squares.argmin(axis=0)
+    edge = (np.sqrt(squares.min(axis=0)) / size[nearest] - 1.0).astype(np.float32)
+    canvas.darken(window, clip(0.5 - edge) * 0.25)
+    lean = ((px / radius - x[nearest]) * light.x + (py / radius - y[nearest]) * light.y) / size[nearest]
+    lit = glow[nearest] + lean * 0.34
+    canvas.mix(window, clip(0.5 - edge * size[nearest] * (radius / PIXEL)), shaded(ramp, lit))
 
 
 def _stamens(

@@ -5,7 +5,6 @@ import gzip
 import io
 import tarfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
 
@@ -24,16 +23,17 @@ _MATLAB_HEADER = b"MATLAB 5.0 MAT-file, drawn by textbloom".ljust(116)  # bytes 
 _ATTRIBUTES, _PAINT, _WORDS = 1, 2, 3
 
 
-def write(folder: Path, count: int, seed: int, workers: int = 2) -> None:
+def write(folder: Path, count: int, seed: int) -> None:
     """Draw flowers 1 to `count` into `folder`: the four files of Oxford-102 with captions, and attributes.csv.
 
-    The bytes depend on `count` and `seed` alone, not on `workers` or the CPU. Needs 1 <= count <= 99999.
+    The bytes depend on `count` and `seed` alone, not on the CPU; the first pictures of a longer set are those of a
+    shorter one. Needs 1 <= count <= 99999.
     """
     flowers = [
         sample(_stream(seed, image_id, _ATTRIBUTES), image_id, class_id)
         for image_id, class_id in enumerate(class_ids(count, seed), start=1)
     ]
-    _write_photos(folder / "102flowers.tgz", flowers, seed, workers)
+    _write_photos(folder / "102flowers.tgz", flowers, seed)
     _write_captions(folder / "cvpr2016_flowers.tar.gz", flowers, seed)
     _write_tables(folder, flowers)
 
@@ -42,15 +42,12 @@ def _stream(seed: int, image_id: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, image_id, purpose])))
 
 
-def _write_photos(path: Path, flowers: list[Flower], seed: int, workers: int) -> None:
-    def photo(flower: Flower) -> bytes:
-        return _jpeg(painter.paint(flower, _stream(seed, flower.image_id, _PAINT)))
-
-    # Threads, not processes: numpy draws without the interpreter's lock, and nothing is imported or copied twice.
-    with ThreadPoolExecutor(workers) as pool:
-        photos = progress(pool.map(photo, flowers), "drawing", "flowers", total=len(flowers))
-        names = (f"jpg/image_{flower.image_id:05d}.jpg" for flower in flowers)
-        _write_archive(path, zip(names, photos, strict=True))
+def _write_photos(path: Path, flowers: list[Flower], seed: int) -> None:
+    photos = (
+        (f"jpg/image_{flower.image_id:05d}.jpg", _jpeg(painter.paint(flower, _stream(seed, flower.image_id, _PAINT))))
+        for flower in progress(flowers, "drawing", "flowers")
+    )
+    _write_archive(path, photos)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

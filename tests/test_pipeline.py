@@ -1,0 +1,155 @@
+"""The pipeline as DVC runs it, in a temporary clone with a tiny configuration: cached, reproducible, experimentable."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+STAGES = ["download", "captions", "images", "embed", "train", "evaluate", "sample"]
+TINY = ["drawn.count=460", "evaluate.samples=100", "model.features=4", "train.epochs=2", "train.batch_size=128"]
+BIN = Path(sys.executable).parent
+
+
+class Project:
+    """A Git and DVC project of its own: the tracked files of this one, no cache, no outputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in names.splitlines():
+            if (ROOT / name).exists() and not name.startswith(("metrics/", "plots/", "docs/")) and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("textbloom", "params", "--set", *TINY)
+        self.commit("a tiny configuration")
+
+    def run(self, *command: str, succeeds: bool = True) -> str:
+        """Run a command in the project; returns what it printed, both streams."""
+        environment = {
+            **os.environ,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
+        }  # fmt: skip
+        for name in ("PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "GIT_DIR"):
+            environment.pop(name, None)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == succeeds, f"{command}\n{done.stdout[-3000:]}"
+        return done.stdout
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "--allow-empty", "-m", message)
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Project:
+    made = Project(tmp_path_factory.mktemp("project"))
+    assert ran(made.run("dvc", "repro")) == STAGES
+    made.commit("first results")
+    return made
+
+
+def test_every_output_is_there_and_git_holds_no_data(project):
+    for stage in yaml.safe_load(project.text("dvc.yaml"))["stages"].values():
+        for kind in ("outs", "metrics", "plots"):
+            for out in stage.get(kind, []):
+                name = next(iter(out)) if isinstance(out, dict) else out.replace("${data.dataset}", "drawn")
+                assert (project.folder / name).exists(), name
+    tracked = project.run("git", "ls-files").splitlines()
+    assert "dvc.lock" in tracked and "metrics/eval.json" in tracked and "plots/samples.png" in tracked
+    assert not [name for name in tracked if name.startswith(("data/", "models/", "metrics/provenance"))]
+    assert not list(project.folder.rglob(".partial-*"))
+
+
+def test_the_metrics_are_flat_sorted_and_never_call_it_fid(project):
+    metrics = json.loads(project.text("metrics/eval.json"))
+    assert list(metrics) == sorted(metrics)
+    assert not [value for value in metrics.values() if isinstance(value, dict | list)]
+    wanted = {"extractor", "frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall"}
+    wanted |= {f"retrieval_at_{k}{kind}" for k in (1, 10) for kind in ("", "_real", "_shuffled")}
+    wanted |= {"real_floor", "n_real", "n_fake", "image_size", "split", "seed", "petal_colour_accuracy"}
+    assert wanted <= set(metrics)
+    assert not [name for name in metrics if "fid" in name.lower()]
+    assert metrics["n_real"] == metrics["n_fake"] == 100
+
+
+def test_a_second_run_does_nothing(project):
+    output = project.run("dvc", "repro")
+    assert ran(output) == []
+    assert "up to date" in output
+
+
+def test_an_experiment_runs_only_what_reads_the_key_and_the_way_back_runs_nothing(project):
+    before = project.text("metrics/eval.json")
+    assert ran(project.run("dvc", "exp", "run", "-S", "train.lr=1e-5")) == ["train", "evaluate", "sample"]
+    assert "lr: 1e-05" in project.text("params.yaml")
+    assert "train.lr" in project.run("dvc", "params", "diff")
+    assert "frechet_distance" in project.run("dvc", "metrics", "diff")
+    assert "index.html" in project.run("dvc", "plots", "diff")
+    assert project.text("metrics/eval.json") != before
+
+    output = project.run("dvc", "exp", "run", "-S", "train.lr=0.0002")
+    assert ran(output) == []
+    assert project.text("metrics/eval.json") == before
+    project.run("git", "diff", "--exit-code", "--", "dvc.lock", "metrics", "plots")
+
+
+def test_an_experiment_in_a_copy_uses_that_copys_code(project):
+    mark = "print('this is the code of the copy')\n"
+    script = project.folder / "src/textbloom/training/report.py"
+    original = script.read_text(encoding="utf-8")
+    script.write_text(original + mark, encoding="utf-8")
+    try:
+        assert "this is the code of the copy" in project.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=1")
+    finally:
+        script.write_text(original, encoding="utf-8")
+    assert "epochs: 2 " in project.text("params.yaml")
+
+
+def test_a_failed_stage_says_one_line_and_make_brings_its_outputs_back(project):
+    good = (project.folder / "models/config.json").read_bytes()
+    makefile = project.text("Makefile")
+    recipe = makefile.split("\nrepro:")[1].split("\n\n")[0]
+    assert "dvc checkout" in recipe
+    output = project.run("dvc", "exp", "run", "-S", "train.batch_size=4096", succeeds=False)
+    errors = [line for line in output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "train.batch_size: 4096 is more than the" in errors[0]
+    assert "Traceback" not in output
+    project.run("git", "checkout", "--", "params.yaml", "dvc.lock", "metrics", "plots")
+    project.run("dvc", "checkout")
+    assert (project.folder / "models/config.json").read_bytes() == good
+    assert ran(project.run("dvc", "repro")) == []
+
+
+def test_a_rebuild_from_nothing_gives_the_same_bytes(project, tmp_path):
+    rebuilt = Project(tmp_path)
+    assert ran(rebuilt.run("dvc", "repro")) == STAGES
+    assert rebuilt.text("dvc.lock") == project.text("dvc.lock")
+    assert rebuilt.text("metrics/eval.json") == project.text("metrics/eval.json")
