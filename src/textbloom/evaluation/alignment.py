@@ -50,22 +50,23 @@ def fit_probe(features: Tensor, embeddings: Tensor, seed: int) -> Probe:
     """Ridge regression from standardised picture features [N, F] to caption embeddings [N, D] of N real pairs.
 
     The embeddings are centred and partly whitened first (times covariance^(-1/4)): the few directions in which captions
-    differ most would otherwise drown the many others that tell them apart. On real Oxford-102 flowers this lifts the
-    ceiling of retrieval_at_10 from 0.47 to 0.52, as much as a contrastively trained head does. A seeded fifth of the
-    pairs chooses the ridge by cosine; the probe is then fitted on all of them.
+    differ most would otherwise drown the many others that tell them apart. On real Oxford-102 flowers at 64 × 64
+    (EfficientNet-Lite0, all-MiniLM-L6-v2, 7,034 pairs, 1,155 test pictures) this lifts the ceiling of retrieval_at_10
+    from 0.47 to 0.52; a contrastively trained linear head reached 0.53. A seeded fifth of the pairs chooses the ridge
+    by cosine; the probe is then fitted on all of them.
     """
     mean, scale = features.mean(0), features.std(0)
     scale = torch.where(scale > 1e-6, scale, 1.0)
     text_mean = embeddings.mean(0)
-    probe = Probe(mean, scale, torch.empty(0), text_mean, _whitening(embeddings - text_mean))
-    inputs, targets = (features - mean) / scale, (embeddings - text_mean) @ probe.whitening
+    whitening = _whitening(embeddings - text_mean)
+    inputs, targets = (features - mean) / scale, (embeddings - text_mean) @ whitening
 
     order = torch.randperm(len(features), generator=generator_for(seed, "probe held-out pairs"))
     held_out, kept = order[: len(order) // HELD_OUT], order[len(order) // HELD_OUT :]
     candidates = _ridge_solutions(inputs[kept], targets[kept], RIDGES)
     fit = [functional.cosine_similarity(inputs[held_out] @ w, targets[held_out]).mean().item() for w in candidates]
     best = RIDGES[int(np.argmax(fit))]
-    return Probe(mean, scale, _ridge_solutions(inputs, targets, (best,))[0], text_mean, probe.whitening)
+    return Probe(mean, scale, _ridge_solutions(inputs, targets, (best,))[0], text_mean, whitening)
 
 
 @dataclass(frozen=True)

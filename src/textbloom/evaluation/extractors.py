@@ -1,8 +1,9 @@
 """Picture features through torch-fidelity's extractors: chosen by name, loaded safely, run once a picture."""
 
-import pickle
+import io
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -109,25 +110,22 @@ def _check_weights(name: str, weights: str) -> list[str]:
     """Refuse a file that is no plain table of tensors; return the layers that it reaches."""
     if name not in _TAKE_WEIGHTS:
         raise UserError(f"evaluate.weights: {name} takes no local file; set it to null")
+    table: object = None
     try:
-        # torch-fidelity unpickles whatever the file holds: look first, with the unpickler that runs no code.
-        table = torch.load(weights, weights_only=True, map_location="cpu")
+        with open(weights, "rb") as file, warnings.catch_warnings(action="ignore"), suppress(Exception):
+            # torch-fidelity unpickles whatever the file holds: look first, with the unpickler that runs no code. It has
+            # many ways to fail on bytes that are no table of tensors, and all of them mean just that.
+            table = torch.load(io.BytesIO(file.read()), weights_only=True, map_location="cpu")
     except OSError as error:
         raise UserError(f"evaluate.weights: {weights} cannot be read: {error.strerror}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
-        _refuse_table(weights)
     if not isinstance(table, dict) or not all(isinstance(tensor, Tensor) for tensor in table.values()):
-        _refuse_table(weights)
+        raise UserError(
+            f"evaluate.weights: {weights} is damaged or not a plain table of tensors (nothing else is read, since that "
+            "could run code): save the network's state_dict"
+        )
     if name == inception_weights.NAME:
         return inception_weights.usable_layers(table)
     return list(FEATURE_EXTRACTORS_REGISTRY[name].get_provided_features_list())
-
-
-def _refuse_table(weights: str) -> NoReturn:
-    raise UserError(
-        f"evaluate.weights: {weights} is damaged or not a plain table of tensors (nothing else is read from it, since "
-        "that could run code): save the network's state_dict"
-    )
 
 
 def _create(name: str, layers: list[str], weights: str | None, device: torch.device) -> FeatureExtractorBase:

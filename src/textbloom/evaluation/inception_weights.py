@@ -31,12 +31,12 @@ _LAST_BLOCK = {
 def published() -> Path:
     """The published weights in torch's own download folder, fetched when absent, checked whenever used.
 
-    Raises OSError where they cannot be fetched, UserError where the file is another.
+    Raises OSError or RuntimeError where they cannot be fetched whole, UserError where another file is in their place.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(PUBLISHED_URL).name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(PUBLISHED_URL, str(path), progress=sys.stderr.isatty())
+        torch.hub.download_url_to_file(PUBLISHED_URL, str(path), PUBLISHED_SHA256, progress=sys.stderr.isatty())
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != PUBLISHED_SHA256:

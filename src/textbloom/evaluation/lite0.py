@@ -24,8 +24,7 @@ _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 class EfficientNetLite0(FeatureExtractorBase):
     """Pictures uint8 [B, 3, H, W] to `1280` (pooled features [B, 1280]) and `logits` ([B, 1000], ImageNet-1k).
 
-    Pictures are resized to 224 × 224 as a whole (bicubic, anti-aliased) and scaled to [-1, 1], as in the network's own
-    training (Tan and Le 2019, arXiv 1905.11946; the Lite variant drops squeeze-excitation and swish).
+    The network is EfficientNet (Tan and Le 2019, arXiv 1905.11946) without squeeze-excitation, and with ReLU6.
     """
 
     def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
@@ -36,10 +35,7 @@ class EfficientNetLite0(FeatureExtractorBase):
         self.network.load_state_dict(dict(zip(self.network.state_dict(), tensors, strict=True)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        scaled = functional.interpolate(
-            images.float(), (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False
-        )
-        maps = self.network.forward_features(scaled.clamp(0, 255) / 127.5 - 1.0)
+        maps = self.network.forward_features(prepare(images))
         pooled = self.network.forward_head(maps, pre_logits=True)
         layers = {"1280": pooled, "logits": self.network.get_classifier()(pooled)}
         return tuple(layers[layer] for layer in self.features_list)
@@ -59,6 +55,12 @@ class EfficientNetLite0(FeatureExtractorBase):
     @staticmethod
     def get_dummy_input_for_compile() -> Tensor:
         return torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+
+
+def prepare(images: Tensor) -> Tensor:
+    """Pictures uint8 [B, 3, H, W] as the network was trained on them: resized as a whole, bicubic, in [-1, 1]."""
+    resized = functional.interpolate(images.float(), (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 255) / 127.5 - 1.0
 
 
 def register() -> None:

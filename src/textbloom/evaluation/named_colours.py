@@ -10,6 +10,8 @@ from textbloom.evaluation import alignment
 from textbloom.evaluation.colours import colour_accuracy
 from textbloom.evaluation.measures import HeldOut
 
+NAMES = {"petal_colour": str, "centre_colour": str}
+
 
 def measure(generated: Tensor, pictures: HeldOut, attributes: Path, seed: int) -> dict[str, float]:
     """`petal_colour_accuracy` and `centre_colour_accuracy`, each also of the drawn originals and of shuffled captions.
@@ -24,7 +26,8 @@ def measure(generated: Tensor, pictures: HeldOut, attributes: Path, seed: int) -
     `_shuffled` what a generator blind to its caption would.
     """
     try:
-        table = pd.read_csv(attributes, index_col="image_id").loc[pictures.image_ids]
+        table = pd.read_csv(attributes, index_col="image_id", dtype=NAMES, keep_default_na=False)
+        table = table.loc[pictures.image_ids]
     except FileNotFoundError:
         raise UserError(f"{attributes} is missing: run `make repro`, which draws it") from None
     except KeyError as error:

@@ -1,0 +1,266 @@
+"""The evaluate stage in a tiny project: what it writes, what a perfect generator gets, and how it refuses."""
+
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch_fidelity import FeatureExtractorBase
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+from textbloom import models, params, paths, prepared, provenance
+from textbloom.errors import UserError
+from textbloom.evaluation import measures, named_colours
+from textbloom.files import write_json
+from textbloom.tensors import load_tensors, save_tensors
+from textbloom.training import generator as trained
+from textbloom.training.generator import save_networks
+
+ROOT = Path(__file__).parents[1]
+TRAIN, TEST = 130, 120  # pictures of each split; 20 of the training ones are of split val
+OVERRIDES = ["data.dataset=flowers102", "evaluate.samples=110", "evaluate.extractor=coarse"]
+ALIGNMENT = {f"retrieval_at_{k}{suffix}" for k in (1, 10) for suffix in ("", "_real", "_shuffled")}
+CONDITIONS = {"extractor", "image_size", "n_fake", "n_real", "seed", "split"}
+FIDELITY = {"frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "real_floor"}
+
+
+class Coarse(FeatureExtractorBase):
+    """A quick extractor without a classifier: the picture at 2 × 2."""
+
+    def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
+        super().__init__(name, features_list)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return (torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1),)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return ("coarse",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "coarse"
+
+
+class Classifier(Coarse):
+    """The same with class scores."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pooled = super().forward(images)[0]
+        layers = {"coarse": pooled, "logits": 5 * pooled}
+        return tuple(layers[layer] for layer in self.features_list)
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return "coarse", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "logits" if metric == "isc" else "coarse"
+
+
+def flat_pictures(embeddings: Tensor) -> Tensor:
+    """Pictures uint8 [N, 3, 64, 64] that show their captions: each quarter has a colour made of the embedding."""
+    quarters = embeddings.sigmoid().mul(255).to(torch.uint8).view(-1, 3, 2, 2)
+    return torch.nn.functional.interpolate(quarters, 64)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Prepared data whose pictures show their captions, an untrained tiny generator, all in the working folder."""
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "classifier", Classifier)
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    params.apply(None, OVERRIDES)
+    count = TRAIN + TEST
+    splits = ["train"] * (TRAIN - 20) + ["val"] * 20 + ["test"] * TEST
+    rows = [f"{i + 1},{i % 7},{split},0,flower {i}" for i, split in enumerate(splits)]
+    Path("data").mkdir()
+    paths.CAPTIONS.write_text("\n".join(["image_id,class_id,split,caption_index,caption", *rows, ""]))
+    paths.IMAGE_IDS.write_text("\n".join(["image_id", *(str(i + 1) for i in range(count)), ""]))
+    embeddings = torch.randn(count, 12)
+    save_tensors(paths.EMBEDDINGS, {"embeddings": embeddings})
+    save_tensors(paths.IMAGES, {"images": flat_pictures(embeddings)})
+    network = {
+        "name": "dcgan",
+        "size": 64,
+        "embedding_dim": 12,
+        "noise_dim": 5,
+        "features": 2,
+        "text_projection": 4,
+        "discriminator_text": True,
+    }
+    generator, discriminator = models.build(**network)  # type: ignore[arg-type]
+    averaged, _ = models.build(**network)  # type: ignore[arg-type]
+    save_networks(paths.MODELS, generator, averaged, discriminator, {"network": network})
+    return tmp_path
+
+
+def run_stage() -> dict[str, Any]:
+    runpy.run_path(str(ROOT / "stages" / "evaluate.py"), run_name="__main__")
+    return json.loads(paths.EVAL_METRICS.read_text())
+
+
+def sampling(make: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stage's generator be `make`, from embeddings to pictures."""
+
+    class Stand:
+        def sample(self, embeddings: Tensor, seed: int) -> Tensor:
+            return make(embeddings)
+
+    monkeypatch.setattr(trained, "load_generator", lambda folder, which: Stand())
+
+
+def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(project):
+    metrics = run_stage()
+    first = paths.EVAL_METRICS.read_bytes()
+    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT
+    assert list(metrics) == sorted(metrics)
+    assert {key: metrics[key] for key in sorted(CONDITIONS)} == {
+        "extractor": "coarse",
+        "image_size": 64,
+        "n_fake": 110,
+        "n_real": 110,
+        "seed": 1,
+        "split": "test",
+    }
+    assert all(float(f"{value:.6g}") == value for value in metrics.values() if isinstance(value, float))
+    run_stage()
+    assert paths.EVAL_METRICS.read_bytes() == first
+
+
+def test_a_classifier_gives_an_inception_score_and_a_set_layer_is_recorded(project):
+    params.apply(None, ["evaluate.extractor=classifier", "evaluate.layer=coarse"])
+    metrics = run_stage()
+    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | {"inception_score", "layer"}
+    assert metrics["layer"] == "coarse"
+    assert 1 <= metrics["inception_score"] <= 11
+
+
+def test_a_generator_that_paints_the_real_pictures_is_perfect(project, monkeypatch):
+    sampling(flat_pictures, monkeypatch)
+    metrics = run_stage()
+    assert metrics["frechet_distance"] == pytest.approx(0, abs=1e-4)
+    assert abs(metrics["kernel_distance"]) < 0.01
+    assert (metrics["precision"], metrics["recall"]) == (1, 1)
+    assert metrics["real_floor"] > 0
+    for k in (1, 10):
+        assert metrics[f"retrieval_at_{k}"] == metrics[f"retrieval_at_{k}_real"] > 0.9
+    assert metrics["retrieval_at_10_shuffled"] == pytest.approx(0.1, abs=0.08)
+
+
+def test_a_generator_that_paints_other_captions_keeps_its_fidelity_and_loses_its_retrieval(project, monkeypatch):
+    sampling(lambda embeddings: flat_pictures(embeddings.roll(1, 0)), monkeypatch)
+    metrics = run_stage()
+    assert metrics["frechet_distance"] == pytest.approx(0, abs=1e-4)
+    assert metrics["retrieval_at_10"] == pytest.approx(0.1, abs=0.08)
+    assert metrics["retrieval_at_10_real"] > 0.9
+
+
+def test_a_generator_that_always_paints_the_same_is_far_off(project, monkeypatch):
+    sampling(lambda embeddings: flat_pictures(embeddings[:1]).repeat(len(embeddings), 1, 1, 1), monkeypatch)
+    metrics = run_stage()
+    assert metrics["frechet_distance"] > 3 * metrics["real_floor"]
+    assert metrics["recall"] < 0.05
+    assert metrics["retrieval_at_10"] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["evaluate.samples=121"], r"evaluate\.samples: 121 is more than the 120 test pictures"),
+        (["evaluate.extractor=resnet"], r"evaluate\.extractor: 'resnet' is unknown; there are: classifier, clip"),
+        (["evaluate.layer='9'"], r"evaluate\.layer: coarse has no layer '9'"),
+        (["evaluate.weights=w.pth"], r"evaluate\.weights: coarse takes no local file"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line_and_the_earlier_record_stays(project, overrides, message):
+    write_json(paths.EVAL_METRICS, {"earlier": 1})
+    params.apply(None, overrides)
+    with pytest.raises(SystemExit, match=message) as caught:
+        run_stage()
+    assert "\n" not in str(caught.value)
+    assert json.loads(paths.EVAL_METRICS.read_text()) == {"earlier": 1}
+
+
+def test_too_few_training_pictures_are_refused(project):
+    paths.CAPTIONS.write_text(paths.CAPTIONS.read_text().replace(",train,", ",unused,", 21))
+    with pytest.raises(SystemExit, match=r"evaluate\.samples: 110 is more than the 109 training pictures"):
+        run_stage()
+
+
+def test_a_missing_generator_is_refused(project):
+    paths.GENERATOR_EMA.unlink()
+    with pytest.raises(SystemExit, match=r"generator-ema\.safetensors is missing"):
+        run_stage()
+
+
+def test_pictures_of_another_size_are_refused(project, monkeypatch):
+    sampling(lambda embeddings: torch.zeros(len(embeddings), 3, 128, 128, dtype=torch.uint8), monkeypatch)
+    with pytest.raises(SystemExit, match="makes pictures of 128 pixels, the data has 64"):
+        run_stage()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_refused_by_name(value):
+    with pytest.raises(UserError, match=f"kernel_distance is {value}"):
+        measures.finished({"split": "test", "recall": 0.5, "kernel_distance": value})
+
+
+@pytest.fixture
+def pictures(project: Path) -> measures.HeldOut:
+    files = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
+    return measures.held_out(prepared.load(*files, ("test",)), prepared.load(*files, ("train",)), 100, seed=1)
+
+
+def agreement(images: Tensor, names: list[str], which: str) -> float:
+    """A stand-in for the measured colours: petals are named by their red, centres by their blue level."""
+    levels = images[:, 0 if which == "petal" else 2, 0, 0].tolist()
+    return sum(str(level) == name for level, name in zip(levels, names, strict=True)) / len(names)
+
+
+def test_colours_are_compared_with_the_rows_of_the_same_image_id(pictures, monkeypatch):
+    monkeypatch.setattr(named_colours, "colour_accuracy", agreement)
+    images = load_tensors(paths.IMAGES)["images"]
+    rows = [f"{i + 1},{image[0, 0, 0]},{image[2, 0, 0]}" for i, image in enumerate(images)]
+    table = Path("attributes.csv")
+    table.write_text("\n".join(["image_id,petal_colour,centre_colour", *reversed(rows), ""]))
+    found = named_colours.measure(pictures.images.roll(1, 0), pictures, table, 1)
+    assert list(found) == [
+        f"{which}_colour_accuracy{suffix}" for which in ("petal", "centre") for suffix in ("", "_real", "_shuffled")
+    ]
+    for which in ("petal", "centre"):
+        assert found[f"{which}_colour_accuracy"] < 0.1
+        assert found[f"{which}_colour_accuracy_real"] == 1
+    perfect = named_colours.measure(pictures.images, pictures, table, 1)
+    for which in ("petal", "centre"):
+        assert perfect[f"{which}_colour_accuracy"] == 1
+        assert perfect[f"{which}_colour_accuracy_shuffled"] < 0.1
+
+
+def test_a_missing_table_or_row_of_attributes_is_refused(pictures):
+    with pytest.raises(UserError, match=r"attributes\.csv is missing"):
+        named_colours.measure(pictures.images, pictures, Path("attributes.csv"), 1)
+    Path("attributes.csv").write_text("image_id,petal_colour,centre_colour\n1,red,blue\n")
+    with pytest.raises(UserError, match=r"attributes\.csv lacks .*delete"):
+        named_colours.measure(pictures.images, pictures, Path("attributes.csv"), 1)
+
+
+def test_the_record_of_a_run_names_versions_device_and_revision(tmp_path):
+    path = tmp_path / "evaluate.json"
+    provenance.record(path, seconds=1.5)
+    found = json.loads(path.read_text())
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["seconds"] == 1.5
+    assert {"device", "git_revision", "torch_threads", "utc"} < set(found)
+
+
+def test_outside_a_repository_the_revision_is_null(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert provenance.git_revision() is None
