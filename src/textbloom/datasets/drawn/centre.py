@@ -45,22 +45,24 @@ def _dome(canvas: Canvas, frame: Frame, radius: float, ramp: Ramp, light: Light)
 
 def _florets(canvas: Canvas, frame: Frame, radius: float, ramp: Ramp, light: Light, rng: np.random.Generator) -> None:
     count = 46 + int(radius * 140.0)
-    away = np.sqrt((np.arange(count) + 0.5) / count)
-    turns = float(rng.random()) + np.arange(count) * _GOLDEN
+    place = np.arange(count, dtype=np.float32)
+    away = np.sqrt((place + 0.5) / count)
+    turns = place * _GOLDEN + float(rng.random())
     x, y = cosine(turns) * away, sine(turns) * away
-    glow = 0.5 + (x * light.x + y * light.y) * 0.42 + (rng.random(count) - 0.5) * 0.22
+    glow = 0.5 + (x * light.x + y * light.y) * 0.42 + (rng.random(count).astype(np.float32) - 0.5) * 0.22
     # The youngest florets, in the very middle, are tight and dark.
     glow = glow - 0.18 * np.maximum(1.0 - away * 2.6, 0.0)
-    x, y, glow, size = (values.astype(np.float32) for values in (x * 0.97, y * 0.97, glow, 0.085 + 0.04 * away))
+    size = 0.085 + 0.04 * away
+    x, y = x * 0.97, y * 0.97
 
     reach = radius * 1.2
     window = canvas.around(frame.x - reach, frame.x + reach, frame.y - reach, frame.y + reach)
     px, py = frame.plane(canvas.x[window], canvas.y[window])
-    dx, dy = px / radius - x[:, None, None], py / radius - y[:, None, None]  # [count, h, w]
+    dx, dy = (px / radius)[None] - x[:, None, None], (py / radius)[None] - y[:, None, None]  # [count, h, w]
     squares = dx * dx + dy * dy
     nearest = squares.argmin(axis=0)
-    edge = (np.sqrt(squares.min(axis=0)) / size[nearest] - 1.0).astype(np.float32)
-    canvas.darken(window, clip(0.5 - edge) * 0.25)
+    edge = np.sqrt(squares.min(axis=0)) / size[nearest] - 1.0
+    canvas.darken(window, clip(0.5 - edge) * 0.4)
     lean = ((px / radius - x[nearest]) * light.x + (py / radius - y[nearest]) * light.y) / size[nearest]
     lit = glow[nearest] + lean * 0.34
     canvas.mix(window, clip(0.5 - edge * size[nearest] * (radius / PIXEL)), shaded(ramp, lit))
