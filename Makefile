@@ -11,6 +11,11 @@ PRESET ?=
 SET ?=
 ARGS ?=
 
+# DVC removes a stage's outputs before it runs. Of a stage that fails, the earlier ones come back: data and models from
+# the cache, metrics and plots from the copy made before.
+RESTORE = dvc checkout --quiet --allow-missing || true; cp -an .dvc/tmp/earlier/. .; \
+	echo "the failed stage's outputs are those of its last good run" >&2
+
 .PHONY: help setup repro test lint lock
 
 help:  ## Show what can be made
@@ -30,7 +35,8 @@ $(VENV)/.synced: requirements.lock pyproject.toml
 
 repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are written into params.yaml first
 	@textbloom params $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
-	@dvc repro $(ARGS) || { status=$$?; dvc checkout --quiet --allow-missing || true; echo "the outputs of the failed stage are those of its last good run again" >&2; exit $$status; }
+	@mkdir -p metrics plots .dvc/tmp/earlier && cp -a metrics plots .dvc/tmp/earlier/
+	@dvc repro $(ARGS) || { status=$$?; $(RESTORE); exit $$status; }
 
 test: setup  ## Run the test suite (ARGS="-k name" for a part)
 	python -m pytest $(ARGS)

@@ -132,20 +132,27 @@ def test_an_experiment_in_a_copy_uses_that_copys_code(project):
     assert "epochs: 2 " in project.text("params.yaml")
 
 
-def test_a_failed_stage_says_one_line_and_make_brings_its_outputs_back(project):
-    good = (project.folder / "models/config.json").read_bytes()
-    makefile = project.text("Makefile")
-    recipe = makefile.split("\nrepro:")[1].split("\n\n")[0]
-    assert "dvc checkout" in recipe
-    output = project.run("dvc", "exp", "run", "-S", "train.batch_size=4096", succeeds=False)
+def test_a_failed_stage_says_one_line_and_its_earlier_outputs_stay(project):
+    (project.folder / ".venv").symlink_to(BIN.parent)
+    outputs = ["models/config.json", "models/generator-ema.safetensors", "metrics/train.json", "plots/losses.csv"]
+    good = {name: (project.folder / name).read_bytes() for name in [*outputs, "dvc.lock"]}
+    make = ("make", "-o", "setup", "repro")
+    output = project.run(*make, "SET=train.batch_size=4096", succeeds=False)
     errors = [line for line in output.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert "train.batch_size: 4096 is more than the" in errors[0]
     assert "Traceback" not in output
-    project.run("git", "checkout", "--", "params.yaml", "dvc.lock", "metrics", "plots")
-    project.run("dvc", "checkout")
-    assert (project.folder / "models/config.json").read_bytes() == good
-    assert ran(project.run("dvc", "repro")) == []
+    assert {name: (project.folder / name).read_bytes() for name in good} == good
+    assert ran(project.run(*make, "SET=train.batch_size=128")) == []
+
+
+def test_an_unknown_key_or_preset_stops_make_before_any_stage_and_changes_nothing(project):
+    before = project.text("params.yaml")
+    for argument, said in [("SET=train.speed=1", "train.speed: unknown key"), ("PRESET=roses", "'roses' is unknown")]:
+        output = project.run("make", "-o", "setup", "repro", argument, succeeds=False)
+        assert f"{said}" in output
+        assert ran(output) == []
+    assert project.text("params.yaml") == before
 
 
 def test_a_rebuild_from_nothing_gives_the_same_bytes(project, tmp_path):

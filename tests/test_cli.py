@@ -1,0 +1,98 @@
+"""The console script: sentences to a picture file, and one line for what it cannot do."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from textbloom import cli, models
+from textbloom.text.encoder import load_encoder
+from textbloom.training.generator import load_generator, save_networks
+
+ROOT = Path(__file__).parents[1]
+NETWORK = {
+    "name": "dcgan", "size": 64, "embedding_dim": 384, "noise_dim": 5, "features": 2, "text_projection": 4,
+    "discriminator_text": True,
+}  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    generator, discriminator = models.build(**NETWORK)
+    averaged, _ = models.build(**NETWORK)
+    metadata = load_encoder("all-MiniLM-L6-v2", None).metadata
+    config = {"network": NETWORK, "encoder": metadata}
+    save_networks(tmp_path / "models", generator, averaged, discriminator, config)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refusal(*arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    return str(stopped.value)
+
+
+def test_sentences_become_a_picture_file_the_same_for_a_seed(project):
+    for name, seed in (("a.png", "1"), ("b.png", "1"), ("c.png", "2")):
+        cli.main(["generate", "a pink flower", "a blue one", "--out", name, "--seed", seed])
+    with Image.open("a.png") as picture:
+        picture.load()
+        assert picture.width > 4 * 64
+    first, again, other = (Path(name).read_bytes() for name in ("a.png", "b.png", "c.png"))
+    assert first == again != other
+
+
+def test_the_averaged_weights_are_used_unless_the_raw_ones_are_asked_for(project):
+    text, noise = torch.randn(2, 384), torch.randn(2, 5)
+    ema, raw = (load_generator(Path("models"), which) for which in ("ema", "raw"))
+    assert not torch.equal(ema.sample(text, 0, noise), raw.sample(text, 0, noise))
+
+
+def test_a_picture_does_not_depend_on_its_batch(project):
+    generator, text = load_generator(Path("models"), "ema"), torch.randn(5, 384)
+    whole, parts = generator.sample(text, seed=3), generator.sample(text, seed=3, batch_size=2)
+    assert (whole.int() - parts.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", ["generator-ema.safetensors", "config.json"])
+def test_a_missing_file_never_gives_pictures_from_random_weights(project, name):
+    (project / "models" / name).unlink()
+    assert f"models/{name} is missing" in refusal("generate", "a pink flower", "--out", "a.png")
+    assert not Path("a.png").exists()
+
+
+def test_weights_that_do_not_fit_are_refused(project):
+    weights = models.build(**{**NETWORK, "features": 3})[0].state_dict()
+    save_file(weights, project / "models/generator-ema.safetensors")
+    assert "does not fit models/config.json" in refusal("generate", "a pink flower", "--out", "a.png")
+
+
+def test_a_generator_trained_with_another_encoder_is_refused(project):
+    config = project / "models/config.json"
+    config.write_text(config.read_text().replace('"sha256": "53', '"sha256": "00'))
+    assert "encoder.name: the generator was trained with" in refusal("generate", "a pink flower", "--out", "a.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a pink flower", "--out", "a.jpg"], "--out: expected a name that ends in .png"),
+        (["  ", "--out", "a.png"], "an empty sentence"),
+        (["a pink flower", "--out", "a.png", "--count", "0"], "--count: expected at least 1"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(project, arguments, said):
+    assert said in refusal("generate", *arguments)
+
+
+def test_params_checks_and_changes_the_file(project):
+    cli.main(["params", "--set", "train.epochs=3", "data.limit=200"])
+    assert "epochs: 3 " in Path("params.yaml").read_text()
+    assert "train.epochs: expected" in refusal("params", "--set", "train.epochs=none")
+    Path("params.yaml").write_text("seed: 1\n")
+    assert "data: missing" in refusal("params")

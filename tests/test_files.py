@@ -1,0 +1,110 @@
+"""A file is whole or absent, and equal content gives equal bytes."""
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from textbloom import errors, files, tensors
+from textbloom.errors import UserError
+
+
+def test_a_failure_while_writing_keeps_the_earlier_file_and_leaves_nothing_behind(tmp_path):
+    target = tmp_path / "table.csv"
+    files.write_text(target, "earlier")
+
+    def fail() -> None:
+        with files.replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert target.read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    target = tmp_path / "raw"
+    for content in ("old", "new"):
+        with files.replacing(target) as temporary:
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_what_a_kill_left_behind_is_overwritten(tmp_path):
+    (tmp_path / ".partial-table.csv").mkdir()
+    files.write_text(tmp_path / "table.csv", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_json_is_sorted_and_refuses_what_is_no_number(tmp_path):
+    files.write_json(tmp_path / "a.json", {"b": 1, "a": 2.5})
+    files.write_json(tmp_path / "b.json", {"a": 2.5, "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert list(json.loads((tmp_path / "a.json").read_text())) == ["a", "b"]
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text())["a"] == 2.5
+
+
+def test_tensors_and_metadata_come_back_and_have_the_same_bytes_in_another_process(tmp_path):
+    metadata = {"encoder": {"name": "x", "sha256": "y"}, "revision": "z", "numbers": [1, 2]}
+    code = (
+        "import torch; from pathlib import Path; from textbloom.tensors import save_tensors; "
+        f"save_tensors(Path('b'), {{'one': torch.arange(6.).view(2, 3).t(), 'two': torch.ones(1)}}, {metadata!r})"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""}
+    )
+    values = {"one": torch.arange(6.0).view(2, 3).t(), "two": torch.ones(1)}
+    tensors.save_tensors(tmp_path / "a", values, metadata)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    loaded = tensors.load_tensors(tmp_path / "a")
+    assert all(torch.equal(loaded[name], value) for name, value in values.items())
+    assert tensors.load_metadata(tmp_path / "a") == metadata
+
+
+@pytest.mark.parametrize("spoil", ["missing", "cut", "noise"])
+def test_a_missing_or_damaged_tensor_file_is_one_line(tmp_path, spoil):
+    path = tmp_path / "weights.safetensors"
+    tensors.save_tensors(path, {"w": torch.ones(100)})
+    if spoil == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-50] if spoil == "cut" else b"\x80\x04noise" * 20)
+    with pytest.raises(UserError, match=r"weights\.safetensors is (missing|damaged).*make repro"):
+        tensors.load_tensors(path)
+
+
+def raising(error: BaseException):
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("train.lr: expected\n a number"), "error: train.lr: expected a number"),
+        (OSError(errno.ENOSPC, "No space left", "data/x"), "error: the disk is full while writing data/x"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_failures_for_people_are_one_line_and_a_non_zero_exit(error, said):
+    with pytest.raises(SystemExit) as stopped:
+        errors.run(raising(error))
+    assert str(stopped.value).startswith(said)
+    assert "\n" not in str(stopped.value)
+
+
+def test_a_fault_of_our_own_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        errors.run(raising(ZeroDivisionError()))
+    with pytest.raises(PermissionError):
+        errors.run(raising(PermissionError(errno.EACCES, "denied")))
