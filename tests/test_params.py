@@ -51,12 +51,16 @@ def test_underscores_in_integers_are_digits():
         ("data.dataset", "roses", "'roses'"),
         ("encoder.name", "bert", "'bert'"),
         ("objective.matching_aware", "1", "boolean"),
-        ("evaluate.layer", "768", "string"),
+        ("evaluate.layer", "on", "string"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(key, written, said):
     with pytest.raises(UserError, match=f"(?s){key}: expected .*{said}"):
         changed(key, written)
+
+
+def test_a_layer_named_by_a_number_needs_no_quotes():
+    assert changed("evaluate.layer", "768").evaluate.layer == changed("evaluate.layer", "'768'").evaluate.layer == "768"
 
 
 def test_an_unknown_key_is_named_before_the_one_it_leaves_missing():

@@ -27,6 +27,11 @@ def _number(value: object) -> object:
     return value
 
 
+def _name(value: object) -> object:
+    # torch-fidelity names some layers by their width: 768 means '768'.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Float = Annotated[float, BeforeValidator(_number)]
 Weight = Annotated[Float, Field(ge=0)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
@@ -97,7 +102,7 @@ class Train(Section):
 class Evaluate(Section):
     extractor: str
     weights: str | None
-    layer: str | None
+    layer: Annotated[str, BeforeValidator(_name)] | None
     samples: Annotated[int, Field(ge=100)]
     generator: Literal["ema", "raw"]
 
