@@ -1,16 +1,21 @@
 """Choose the images, their splits and their captions: the rows that every later stage follows."""
 
+from functools import partial
+
 from textbloom import errors, params, paths
-from textbloom.datasets import captions, registry
+from textbloom.datasets import captions, registry, splits
 
 
 def main() -> None:
     p = params.load()
     dataset = registry.open_dataset(p.data.dataset)
     folder = paths.raw(p.data.dataset)
-    kept, leaks = captions.without_leaks(dataset.records(folder, p.data.split), dataset.photos(folder))
+    published = partial(dataset.published_split, folder)
+    records = splits.divide(dataset.entries(folder), p.data.split, p.data.split_seed, published)
+    kept, leaks = captions.without_leaks(records, dataset.photos(folder))
     used = captions.first(kept, p.data.limit)
-    captions.write(paths.CAPTIONS, used, p.captions.per_image)
+    per_image = None if p.captions.per_image == "all" else p.captions.per_image
+    captions.write(paths.CAPTIONS, used, per_image)
     for record in leaks:
         print(f"image {record.image_id} of {record.split} left out: an identical photo is in another split")
     print(captions.summary(used))

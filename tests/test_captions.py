@@ -1,11 +1,12 @@
 import csv
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny_flowers as tiny
 
-from textbloom.datasets import caption_files, captions, flowers102
+from textbloom.datasets import caption_files, captions, flowers102, splits
 from textbloom.datasets.base import Photo, Record
 from textbloom.errors import UserError
 from textbloom.prepared import read_captions
@@ -14,7 +15,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
 
 
 def record(image_id: int, split: str = "train", texts: tuple[str, ...] = ("a flower",)) -> Record:
-    return Record(image_id, 1, split, texts)
+    return Record(image_id, 1, texts, split)
 
 
 def photo(image_id: int, data: bytes | None = None) -> Photo:
@@ -120,7 +121,7 @@ def test_no_limit_keeps_every_image():
 def test_the_table_is_sorted_has_the_first_captions_and_survives_quotes_and_commas(tmp_path):
     path = tmp_path / "captions.csv"
     odd = ('a "red", round flower', "nan", "third")
-    captions.write(path, [record(7, "test"), Record(2, 5, "val", odd)], per_image=2)
+    captions.write(path, [record(7, "test"), Record(2, 5, odd, "val")], per_image=2)
     raw = path.read_bytes()
     assert b"\r" not in raw and raw.endswith(b"\n")
     with open(path, encoding="utf-8", newline="") as file:
@@ -136,7 +137,8 @@ def test_the_table_is_sorted_has_the_first_captions_and_survives_quotes_and_comm
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of Oxford-102 is not at hand")
 @pytest.mark.parametrize(("split", "leaking"), [("class-disjoint", []), ("oxford", [7307, 8077])])
 def test_of_the_four_known_pairs_those_across_oxfords_split_lose_their_training_side(split, leaking):
-    records = flowers102.records(SHARED, split)
+    entries = flowers102.entries(SHARED)
+    records = splits.divide(entries, split, 1, partial(flowers102.published_split, SHARED))
     kept, dropped = captions.without_leaks(records, flowers102.photos(SHARED))
     assert ids(dropped) == leaking
     assert len(kept) == 8189 - len(leaking)

@@ -1,9 +1,11 @@
+from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny_flowers as tiny
 
-from textbloom.datasets import flowers102, registry
+from textbloom.datasets import flowers102, registry, splits
+from textbloom.datasets.base import Record
 from textbloom.errors import UserError
 
 SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
@@ -21,24 +23,28 @@ def changed(members: dict[str, bytes], **changes: bytes | None) -> dict[str, byt
     return members
 
 
+def records(folder: Path, split: str) -> list[Record]:
+    return splits.divide(flowers102.entries(folder), split, 1, partial(flowers102.published_split, folder))
+
+
 def refused(folder: Path, split: str = "class-disjoint") -> str:
     with pytest.raises(UserError) as caught:
-        flowers102.records(folder, split)
+        records(folder, split)
     return str(caught.value)
 
 
 def test_records_join_labels_captions_and_class_lists(tmp_path):
-    records = flowers102.records(tiny.write(tmp_path), "class-disjoint")
-    assert [record.image_id for record in records] == [1, 2, 3, 4, 5, 6]
-    assert tuple(record.class_id for record in records) == tiny.LABELS
-    assert [record.split for record in records] == ["test", "test", "train", "train", "val", "val"]
-    assert records[4].captions == ("flower 5 is red", "it has 5 petals")
+    found = records(tiny.write(tmp_path), "class-disjoint")
+    assert [record.image_id for record in found] == [1, 2, 3, 4, 5, 6]
+    assert tuple(record.class_id for record in found) == tiny.LABELS
+    assert [record.split for record in found] == ["test", "test", "train", "train", "val", "val"]
+    assert found[4].captions == ("flower 5 is red", "it has 5 petals")
 
 
 def test_the_oxford_split_follows_setid_and_needs_no_class_lists(tmp_path):
     texts = {name: content for name, content in tiny.texts().items() if "classes.txt" not in name}
-    records = flowers102.records(tiny.write(tmp_path, texts_=texts), "oxford")
-    assert [record.split for record in records] == ["train", "val", "test", "train", "test", "test"]
+    found = records(tiny.write(tmp_path, texts_=texts), "oxford")
+    assert [record.split for record in found] == ["train", "val", "test", "train", "test", "test"]
 
 
 def test_photos_come_with_id_and_bytes(tmp_path):
@@ -50,7 +56,7 @@ def test_other_members_of_the_archives_are_passed_over(tmp_path):
     more = {"jpg/._image_00001.jpg": b"x", "jpg/readme.txt": b"x"}
     words = {"cvpr2016_flowers/text_c10/class_00003.t7": b"x", "cvpr2016_flowers/trainvalclasses.txt": b"class_00001\n"}
     folder = tiny.write(tmp_path, photos_=more | tiny.photos(), texts_=words | tiny.texts())
-    assert len(list(flowers102.photos(folder))) == len(flowers102.records(folder, "class-disjoint")) == 6
+    assert len(list(flowers102.photos(folder))) == len(records(folder, "class-disjoint")) == 6
 
 
 def test_an_image_without_captions_is_named(tmp_path):
@@ -102,7 +108,7 @@ def test_a_class_in_two_lists_is_named_with_file_and_line(tmp_path):
 
 def test_a_byte_order_mark_in_a_class_list_is_no_part_of_the_class(tmp_path):
     texts = tiny.texts() | {"cvpr2016_flowers/valclasses.txt": b"\xef\xbb\xbfclass_00002\r\n"}
-    assert flowers102.records(tiny.write(tmp_path, texts_=texts), "class-disjoint")[5].split == "val"
+    assert records(tiny.write(tmp_path, texts_=texts), "class-disjoint")[5].split == "val"
 
 
 def test_a_line_of_a_class_list_that_names_no_class_is_named(tmp_path):
@@ -150,14 +156,14 @@ def test_an_unknown_data_set_is_refused_with_the_known_ones():
 
 @needs_shared
 def test_the_real_class_lists_give_the_published_sizes():
-    records = flowers102.records(SHARED, "class-disjoint")
-    sizes = {split: [r.class_id for r in records if r.split == split] for split in ("train", "val", "test")}
+    found = records(SHARED, "class-disjoint")
+    sizes = {split: [r.class_id for r in found if r.split == split] for split in ("train", "val", "test")}
     assert {split: len(set(classes)) for split, classes in sizes.items()} == {"train": 62, "val": 20, "test": 20}
-    assert len(records) == 8189
+    assert len(found) == 8189
     assert len(sizes["train"]) + len(sizes["val"]) == 7034
 
 
 @needs_shared
 def test_the_real_setid_gives_oxfords_sizes():
-    splits = [record.split for record in flowers102.records(SHARED, "oxford")]
-    assert {split: splits.count(split) for split in set(splits)} == {"train": 1020, "val": 1020, "test": 6149}
+    found = [record.split for record in records(SHARED, "oxford")]
+    assert {split: found.count(split) for split in set(found)} == {"train": 1020, "val": 1020, "test": 6149}

@@ -36,6 +36,7 @@ Float = Annotated[float, BeforeValidator(_number)]
 Weight = Annotated[Float, Field(ge=0)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Precision = Literal["auto", "fp32", "bf16"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -46,10 +47,12 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    dataset: Literal["drawn", "flowers102"]
+    dataset: Literal["drawn", "flowers102", "cub200", "folder"]
+    path: str
     mirror: str | None
     checksums: Literal["published", "recorded"]
-    split: Literal["class-disjoint", "oxford"]
+    split: Literal["class-disjoint", "oxford", "random", "random-classes", "none"]
+    split_seed: Seed
     limit: Annotated[int, Field(ge=2)] | None
 
 
@@ -59,16 +62,20 @@ class Drawn(Section):
 
 
 class Captions(Section):
-    per_image: Annotated[int, Field(ge=1, le=10)]
+    per_image: Count | Literal["all"]
 
 
 class Images(Section):
-    size: Literal[64, 128]
+    size: Literal[64, 128, 256]
+    fit: Literal["stretch", "crop", "pad"]
+    box_share: Annotated[Float, Field(gt=0, le=1)] | None
 
 
 class Encoder(Section):
-    name: Literal["all-MiniLM-L6-v2", "all-mpnet-base-v2"]
+    name: str
+    revision: str | None
     path: str | None
+    precision: Precision
     batch_size: Count
 
 
@@ -95,7 +102,7 @@ class Train(Section):
     beta1: Share
     beta2: Share
     ema_decay: Share
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Precision
     grid_every: Count
 
 

@@ -57,8 +57,8 @@ def first(records: Sequence[Record], limit: int | None) -> list[Record]:
     return sorted((record for _, _, record in ranked[:limit]), key=lambda record: record.image_id)
 
 
-def write(path: Path, records: Sequence[Record], per_image: int) -> None:
-    """Write the first `per_image` captions of each image (fewer where it has fewer): sorted, UTF-8, LF."""
+def write(path: Path, records: Sequence[Record], per_image: int | None) -> None:
+    """Write the first `per_image` captions of each image (fewer where it has fewer; None: all): sorted, UTF-8, LF."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)

@@ -5,13 +5,13 @@ Captions, class-disjoint lists: Reed et al., "Learning deep representations of f
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from scipy.io import loadmat
 
 from textbloom.datasets import archives, caption_files
-from textbloom.datasets.base import SPLITS, Photo, Record, RemoteFile
+from textbloom.datasets.base import SPLITS, Entry, Photo, RemoteFile
 from textbloom.errors import UserError
 
 PHOTOS = "102flowers.tgz"
@@ -30,10 +30,8 @@ FILES = (
 )
 
 _PHOTO = re.compile(r"(?:\./)?jpg/image_(\d{5})\.jpg")
-_TEXT = re.compile(
-    r"(?:\./)?cvpr2016_flowers/"
-    rf"(?:text_c10/class_(?P<class>\d{{5}})/image_(?P<image>\d{{5}})\.txt|(?P<split>{'|'.join(SPLITS)})classes\.txt)"
-)
+_TEXT = re.compile(r"(?:\./)?cvpr2016_flowers/text_c10/class_(?P<class>\d{5})/image_(?P<image>\d{5})\.txt")
+_CLASS_LIST = re.compile(rf"(?:\./)?cvpr2016_flowers/(?P<split>{'|'.join(SPLITS)})classes\.txt")
 _CLASS = re.compile(r"class_(\d{5})")
 
 # 1,020, 1,020 and 6,149 photos: Oxford trains on few and tests on many.
@@ -46,25 +44,34 @@ def photos(folder: Path) -> Iterator[Photo]:
         yield Photo(int(match[1]), match[0], data)
 
 
-def records(folder: Path, split: str) -> list[Record]:
-    """Every labelled image, sorted by id; `split` is class-disjoint (Reed's lists) or oxford (setid.mat).
+def entries(folder: Path) -> list[Entry]:
+    """Every labelled image, sorted by id.
 
     Raises UserError for an image without a caption, a caption without an image, a caption filed under another class
-    than the image's label, bytes that are not UTF-8, and an image or a class in no split or in two.
+    than the image's label, and bytes that are not UTF-8.
     """
     labels = dict(enumerate(_vector(folder / LABELS, "labels"), start=1))
-    captions, class_splits = _texts(folder / CAPTIONS, labels)
+    captions = _captions(folder / CAPTIONS, labels)
     missing = sorted(labels.keys() - captions.keys())
     if missing:
         raise UserError(
             f"{CAPTIONS}: image {missing[0]} has no caption file, nor have {len(missing) - 1} more of {LABELS}: "
             "use both files of one source"
         )
-    if split == "oxford":
-        splits = _oxford_splits(folder / SETS, labels.keys())
-    else:
-        splits = {id_: _split_of_class(class_id, class_splits) for id_, class_id in labels.items()}
-    return [Record(id_, class_id, splits[id_], captions[id_]) for id_, class_id in labels.items()]
+    return [Entry(id_, class_id, captions[id_]) for id_, class_id in labels.items()]
+
+
+def published_split(folder: Path, how: str, entries: Sequence[Entry]) -> dict[int, str]:
+    """The split of each image: `class-disjoint` (Reed's lists) or `oxford` (setid.mat).
+
+    Raises UserError for another name, and for an image or a class in no split or in two.
+    """
+    if how == "oxford":
+        return _oxford_splits(folder / SETS, [entry.image_id for entry in entries])
+    if how == "class-disjoint":
+        class_splits = _class_splits(folder / CAPTIONS)
+        return {entry.image_id: _split_of_class(entry.class_id, class_splits) for entry in entries}
+    raise UserError(f"data.split: flowers have no split {how!r} of their publishers; there are class-disjoint, oxford")
 
 
 def verify(folder: Path) -> None:
@@ -89,15 +96,10 @@ def _vector(path: Path, name: str) -> list[int]:
         raise UserError(f"{path.name}: no readable {name!r} in it ({error!r}): {archives.MEND}") from None
 
 
-def _texts(path: Path, labels: dict[int, int]) -> tuple[dict[int, tuple[str, ...]], dict[int, str]]:
-    """The captions of each image and the split of each class, from one pass over the caption archive."""
+def _captions(path: Path, labels: dict[int, int]) -> dict[int, tuple[str, ...]]:
     captions: dict[int, tuple[str, ...]] = {}
-    class_splits: dict[int, str] = {}
     for match, data in archives.members(path, _TEXT):
         name = f"{path.name}: {match[0]}"
-        if match["split"]:
-            _read_class_list(data, name, match["split"], class_splits)
-            continue
         image_id, class_id = int(match["image"]), int(match["class"])
         if image_id not in labels:
             raise UserError(f"{name}: {LABELS} has no image {image_id}: remove the file or use both of one source")
@@ -106,7 +108,14 @@ def _texts(path: Path, labels: dict[int, int]) -> tuple[dict[int, tuple[str, ...
         if image_id in captions:
             raise UserError(f"{name}: image {image_id} has a caption file already: remove one of the two")
         captions[image_id] = caption_files.parse(data, name)
-    return captions, class_splits
+    return captions
+
+
+def _class_splits(path: Path) -> dict[int, str]:
+    class_splits: dict[int, str] = {}
+    for match, data in archives.members(path, _CLASS_LIST):
+        _read_class_list(data, f"{path.name}: {match[0]}", match["split"], class_splits)
+    return class_splits
 
 
 def _read_class_list(data: bytes, name: str, split: str, class_splits: dict[int, str]) -> None:
