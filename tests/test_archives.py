@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_flowers import write_archive
 
-from textbloom.datasets import archives
+from textbloom.datasets import archives, guards
 from textbloom.errors import UserError
 
 ANY = re.compile(".*", re.DOTALL)
@@ -109,7 +109,7 @@ def test_a_missing_archive_is_named(tmp_path):
 
 
 def test_a_member_too_long_for_a_photo_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MEMBER_BYTES", 1000)
+    monkeypatch.setattr(guards, "MEMBER_BYTES", 1000)
     path = tmp_path / "x.tgz"
     write_archive(path, {"long.jpg": bytes(1001)})
     with pytest.raises(UserError, match=r"'long\.jpg'"):

@@ -16,16 +16,17 @@ from pathlib import Path
 import pytest
 import tiny_flowers as tiny
 
-from textbloom.datasets import arrival, fetch, flowers102
+from textbloom.datasets import arrival, fetch, flowers102, transfer
 from textbloom.datasets.base import RemoteFile
 from textbloom.datasets.obtain import Drawing, Fetching, obtain
+from textbloom.datasets.sources import Source
 from textbloom.errors import UserError
 
 # random bytes behind the first two of a gzip file; larger than any buffer on the way
 WHOLE = b"\x1f\x8b" + hashlib.shake_256(b"archive").digest(2 * 2**20)
 MD5 = hashlib.md5(WHOLE).hexdigest()
 PAGE = b"<!doctype html><title>Quota exceeded</title>" * 100
-QUICK = (2.0, 0.5)
+QUICK = transfer.Patience(connection=2, byte=0.5, chunk=60)
 
 
 class Misbehaving(BaseHTTPRequestHandler):
@@ -54,13 +55,16 @@ class Misbehaving(BaseHTTPRequestHandler):
         self.send_response(200)
         if squeezed:
             self.send_header("Content-Encoding", "gzip")
-        if fault != "claims-nothing":
+        if fault not in ("claims-nothing", "drip-without-length"):
             self.send_header("Content-Length", str(length.get(fault, len(body))))
         self.end_headers()
         with contextlib.suppress(OSError):  # the other side may hang up first
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
-            if fault == "stall":
+            if fault.startswith("drip"):
+                while not server.closing.wait(0.02):
+                    self.wfile.write(b"?")
+            elif fault == "stall":
                 server.stalled.set()
                 server.closing.wait(20)
             elif fault != "early":
@@ -105,8 +109,8 @@ class Place:
     def get(self, *addresses: str, md5: str | None = None, **options: object) -> dict[str, fetch.Entry]:
         return self.get_all([RemoteFile("x.tgz", addresses, md5)], **options)
 
-    def get_all(self, files, mirror=None, checksums="published", timeout=QUICK) -> dict[str, fetch.Entry]:
-        return fetch.fetch_all(files, self.folder, self.keep, mirror, checksums, timeout)
+    def get_all(self, files, mirror=None, checksums="published", patience=QUICK) -> dict[str, fetch.Entry]:
+        return fetch.fetch_all(files, self.folder, self.keep, mirror, checksums, patience)
 
     @property
     def files(self) -> list[str]:
@@ -157,6 +161,25 @@ def test_the_next_address_makes_up_for_a_bad_one(server, place, fault):
     assert (place.folder / "x.tgz").read_bytes() == WHOLE
 
 
+@pytest.mark.parametrize("library", ["pooch", "gdown"])
+def test_a_server_that_drips_for_ever_is_given_up_for_the_next_address(server, place, monkeypatch, library):
+    if library == "gdown":
+        monkeypatch.setattr(transfer, "_DRIVE", f"http://127.0.0.1:{server.server_port}/drip")
+    # WHOLE's other half would take hours; each byte comes well before the limit between bytes
+    hasty = QUICK._replace(chunk=0.3)
+    with pytest.raises(UserError, match=r"too slow, less than one chunk in 0\.3 s"):
+        place.get(server.url("drip"), patience=hasty)
+    entries = place.get(server.url("drip"), server.url("whole"), patience=hasty)
+    assert entries["x.tgz"].source == server.url("whole")
+    assert place.files == ["x.tgz"]
+
+
+def test_a_drip_that_hides_its_length_is_not_taken_for_whole_when_it_is_cut_off(server, place):
+    with pytest.raises(UserError, match="too slow"):
+        place.get(server.url("drip-without-length"), patience=QUICK._replace(chunk=0.3))
+    assert place.files == []
+
+
 def test_without_a_connection_every_address_is_named(place):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
@@ -174,7 +197,7 @@ def test_a_wrong_md5_names_both_and_recorded_accepts_the_file(server, place):
 
 
 def test_a_file_too_large_for_the_disk_is_refused_before_its_first_byte(server, place, monkeypatch):
-    usage = fetch.shutil.disk_usage(place.folder)
+    usage = arrival.shutil.disk_usage(place.folder)
     room = usage._replace(free=len(WHOLE) + arrival.SPARE_BYTES - 1)
     monkeypatch.setattr(arrival.shutil, "disk_usage", lambda _: room)
     written: list[bytes] = []
@@ -221,7 +244,7 @@ def test_a_kept_file_in_doubt_is_fetched_again(server, place, harm):
 
 
 def test_a_drive_address_goes_through_gdown_into_the_same_checks(server, place, monkeypatch):
-    monkeypatch.setattr(fetch, "_DRIVE", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(transfer, "_DRIVE", f"http://127.0.0.1:{server.server_port}/")
     assert place.get(server.url("whole"), md5=MD5)["x.tgz"].bytes == len(WHOLE)
     assert (place.folder / "x.tgz").read_bytes() == WHOLE
     for fault in ("404", "500", "page", "early", "claims-more", "swapped", "stall"):
@@ -275,6 +298,66 @@ fetch.fetch_all([file], Path(sys.argv[2]), Path(sys.argv[3]), None, "recorded")
     assert place.files == ["x.tgz"]
 
 
+def source_of(*names: str, at: str, extras: tuple[RemoteFile, ...] = ()) -> Source:
+    return Source(tuple(RemoteFile(name, (at.replace("x.tgz", name),), None) for name in names), extras)
+
+
+def first(place: Place, *sources: Source, mirror: str | None = None) -> list[str]:
+    return list(fetch.fetch_first(sources, place.folder, place.keep, mirror, "published", QUICK))
+
+
+def test_the_second_source_makes_up_for_a_file_that_the_first_lacks(server, place, capsys):
+    bad = Source((*source_of("a.tgz", at=server.url("whole")).files, *source_of("b.tgz", at=server.url("404")).files))
+    assert first(place, bad, source_of("c.tgz", at=server.url("whole"))) == ["c.tgz"]
+    # what came of the first source is not left lying about
+    assert place.files == ["c.tgz"]
+    printed = capsys.readouterr().out
+    assert "b.tgz could not be fetched" in printed and "c.tgz in its place" in printed
+
+
+def test_the_first_source_is_preferred_and_the_second_not_even_asked(server, place):
+    assert first(place, source_of("a.tgz", at=server.url("whole")), source_of("c.tgz", at=server.url("404"))) == [
+        "a.tgz"
+    ]
+    assert server.asked == ["/whole/a.tgz"]
+
+
+def test_when_no_source_can_be_had_one_line_names_every_file_and_address(server, place):
+    extra = RemoteFile("e.mat", (server.url("500"),), None)
+    sources = (
+        Source(tuple(RemoteFile(name, (server.url(f"404/{name}"),), None) for name in ("a.tgz", "b.tgz"))),
+        source_of("c.tgz", at=server.url("500"), extras=(extra,)),
+    )
+    with pytest.raises(UserError) as caught:
+        first(place, *sources)
+    message = str(caught.value)
+    for file in (*sources[0].files, *sources[1].files):
+        assert file.name in message and file.addresses[0] in message
+    assert "e.mat" in message and "SET=data.mirror=<that folder>" in message and "\n" not in message
+    assert place.files == []
+
+
+def test_an_extra_that_cannot_be_had_is_left_out_with_a_line(server, place, capsys):
+    extras = (RemoteFile("e.tgz", (server.url("404"),), None), RemoteFile("f.tgz", (server.url("whole"),), None))
+    assert first(place, source_of("c.tgz", at=server.url("whole"), extras=extras)) == ["c.tgz", "f.tgz"]
+    assert f"e.tgz could not be fetched from {server.url('404')}" in capsys.readouterr().out
+    assert place.files == ["c.tgz", "f.tgz"]
+
+
+@pytest.mark.parametrize("held", ["ab", "c", "abc", "ac"])
+def test_either_set_in_a_mirror_folder_suffices(place, tmp_path, held):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    for letter in held:
+        (mirror / f"{letter}.tgz").write_bytes(WHOLE)
+    sources = (
+        source_of("a.tgz", "b.tgz", at="http://unused.invalid/"),
+        source_of("c.tgz", at="http://unused.invalid/"),
+    )
+    wanted = ["a.tgz", "b.tgz"] if "ab" in held else ["c.tgz"]
+    assert first(place, *sources, mirror=str(mirror)) == wanted == place.files
+
+
 def obtained(folder: Path, mirror: Path) -> None:
     obtain("flowers102", folder, Fetching(str(mirror), "recorded", folder.parent / "keep"), Drawing(1, 1))
 
@@ -286,7 +369,9 @@ def test_a_data_set_comes_with_a_manifest_and_the_same_bytes_each_time(tmp_path)
     manifest = (folder / "manifest.json").read_bytes()
     files = json.loads(manifest)["files"]
     assert (
-        set(files) == {file.name for file in flowers102.FILES} == {p.name for p in folder.iterdir()} - {"manifest.json"}
+        set(files)
+        == {file.name for file in flowers102.SOURCES[0].files}
+        == {p.name for p in folder.iterdir()} - {"manifest.json"}
     )
     for name, entry in files.items():
         content = (folder / name).read_bytes()

@@ -10,7 +10,7 @@ import requests
 from textbloom.errors import UserError
 from textbloom.progress import progress
 
-FIRST_BYTES = {".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b", ".mat": b"MATLAB"}
+FIRST_BYTES = {".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b", ".zip": b"PK\x03\x04", ".mat": b"MATLAB"}
 SPARE_BYTES = 64 * 2**20  # left free on the disk
 
 

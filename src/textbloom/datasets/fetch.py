@@ -1,28 +1,22 @@
-"""Fetching published files: several addresses in turn, each file checked while it arrives, whole or absent."""
+"""Fetching published files: several sources and addresses in turn, each file whole or absent."""
 
-import contextlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import gdown
 import pooch
-import requests
-from gdown.exceptions import DownloadError
 
 from textbloom.datasets.arrival import Arrival, Refused
 from textbloom.datasets.base import RemoteFile
+from textbloom.datasets.sources import Source
+from textbloom.datasets.transfer import Patience, transfer
 from textbloom.errors import UserError
 from textbloom.files import replacing, write_json
 
-TIMEOUT = (10.0, 30.0)  # seconds to connect, seconds without a byte
-
-_CHUNK = 2**18
-_DRIVE = "https://drive.google.com/"
+PATIENCE = Patience(connection=10, byte=30, chunk=60)
 
 
 @dataclass(frozen=True)
@@ -34,34 +28,110 @@ class Entry:
     sha256: str
 
 
+class _Failed(Exception):
+    """A file that no address delivers: its name, and why for each address."""
+
+    def __init__(self, name: str, reasons: dict[str, str]) -> None:
+        tried = " nor from ".join(f"{address} ({reason})" for address, reason in reasons.items())
+        super().__init__(f"{name} could not be fetched from {tried}")
+        self.addresses = list(reasons)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How files are fetched; `fetch_first` says what the values mean."""
+
+    keep: Path
+    mirror: str | None
+    checksums: str
+    patience: Patience
+
+
 def fetch_all(
     files: Sequence[RemoteFile],
     folder: Path,
     keep: Path,
     mirror: str | None,
     checksums: str,
-    timeout: tuple[float, float] = TIMEOUT,
+    patience: Patience = PATIENCE,
 ) -> dict[str, Entry]:
-    """Fetch every file into `folder`; returns what arrived, by name.
+    """Fetch every file, as `fetch_first` does with its only source."""
+    return fetch_first([Source(tuple(files))], folder, keep, mirror, checksums, patience)
+
+
+def fetch_first(
+    sources: Sequence[Source],
+    folder: Path,
+    keep: Path,
+    mirror: str | None,
+    checksums: str,
+    patience: Patience = PATIENCE,
+) -> dict[str, Entry]:
+    """Fetch the files of the first source that can be had into `folder`; returns what arrived, by name.
 
     mirror: base URL or local folder that holds the files under their names; None: their published addresses.
     checksums: published demands the published md5 where there is one; recorded accepts what the mirror holds.
     keep: folder for whole files of a run that did not fetch all, so that the next run need not fetch them again.
-    timeout: seconds to connect, seconds without a byte.
 
-    Raises UserError, naming file, addresses and how to place it by hand, when no address delivers one.
+    Prints a line for a source passed over and for an extra left out. Raises UserError, naming every file and address
+    and how to place the files by hand, when no source can be had, and when the disk has no room.
     """
+    way = _Way(keep, mirror, checksums, patience)
+    failures: list[_Failed] = []
+    for source in sources:
+        try:
+            entries = _required(source, way)
+        except _Failed as failure:
+            failures.append(failure)
+            continue
+        for passed_over in failures:
+            print(f"{passed_over}; {', '.join(file.name for file in source.files)} in its place")
+        entries |= _extras(source, way)
+        for name in entries:
+            shutil.move(keep / name, folder / name)
+        _forget(sources, keep)
+        return entries
+    raise UserError(_by_hand(sources, failures))
+
+
+def _required(source: Source, way: _Way) -> dict[str, Entry]:
+    return {file.name: _fetch(file, way) for file in source.files}
+
+
+def _extras(source: Source, way: _Way) -> dict[str, Entry]:
     entries = {}
-    for file in files:
-        addresses = file.addresses if mirror is None else (_at(mirror, file.name),)
-        md5 = file.md5 if checksums == "published" else None
-        entries[file.name] = _kept(keep / file.name, addresses, md5) or _from_any(
-            addresses, keep / file.name, md5, timeout, [each.name for each in files]
-        )
-    for file in files:
-        shutil.move(keep / file.name, folder / file.name)
-        _note(keep / file.name).unlink()
+    for file in source.extras:
+        try:
+            entries[file.name] = _fetch(file, way)
+        except _Failed as failure:
+            print(f"{failure}; the data set comes without it")
     return entries
+
+
+def _by_hand(sources: Sequence[Source], failures: Sequence[_Failed]) -> str:
+    told = {address for failure in failures for address in failure.addresses}
+    sets = []
+    for source in sources:
+        names = [_with_addresses(file, told) for file in source.files]
+        optional = f" (with {' and '.join(file.name for file in source.extras)} if at hand)" if source.extras else ""
+        sets.append(", ".join(names) + optional)
+    return (
+        f"{'; '.join(map(str, failures))}. To place files by hand, put {'; or else '.join(sets)} into one folder and "
+        "run `make repro SET=data.mirror=<that folder>`; data.checksums=recorded beside it accepts files that differ "
+        "from the published ones"
+    )
+
+
+def _with_addresses(file: RemoteFile, told: set[str]) -> str:
+    untold = [address for address in file.addresses if address not in told]
+    return f"{file.name} (published at {' and '.join(untold)})" if untold else file.name
+
+
+def _fetch(file: RemoteFile, way: _Way) -> Entry:
+    addresses = file.addresses if way.mirror is None else (_at(way.mirror, file.name),)
+    md5 = file.md5 if way.checksums == "published" else None
+    path = way.keep / file.name
+    return _kept(path, addresses, md5) or _from_any(addresses, path, md5, way.patience)
 
 
 def _at(mirror: str, name: str) -> str:
@@ -89,77 +159,28 @@ def _kept(path: Path, addresses: Sequence[str], md5: str | None) -> Entry | None
     return None
 
 
-def _from_any(
-    addresses: Sequence[str], path: Path, md5: str | None, timeout: tuple[float, float], names: Sequence[str]
-) -> Entry:
-    failures = []
+def _forget(sources: Sequence[Source], keep: Path) -> None:
+    for source in sources:
+        for file in (*source.files, *source.extras):
+            (keep / file.name).unlink(missing_ok=True)
+            _note(keep / file.name).unlink(missing_ok=True)
+
+
+def _from_any(addresses: Sequence[str], path: Path, md5: str | None, patience: Patience) -> Entry:
+    reasons: dict[str, str] = {}
     for address in addresses:
         try:
-            entry = _from(address, path, md5, timeout)
+            entry = _from(address, path, md5, patience)
         except Refused as reason:
-            failures.append(f"{address} ({reason})")
+            reasons[address] = str(reason)
         else:
             write_json(_note(path), asdict(entry))
             return entry
-    raise UserError(
-        f"{path.name} could not be fetched from {' nor from '.join(failures)}. To place it by hand, put "
-        f"{', '.join(names)} into one folder and run `make repro SET=data.mirror=<that folder>`; "
-        "data.checksums=recorded beside it accepts files that differ from the published ones"
-    )
+    raise _Failed(path.name, reasons)
 
 
-def _from(address: str, path: Path, md5: str | None, timeout: tuple[float, float]) -> Entry:
+def _from(address: str, path: Path, md5: str | None, patience: Patience) -> Entry:
     with replacing(path) as temporary, open(temporary, "wb") as file, Arrival(path.name, file) as arrival:
-        with _reasons(timeout):
-            _transfer(address, arrival, timeout)
+        transfer(address, arrival, patience)
         arrival.finish(md5)
         return Entry(address, arrival.count, arrival.sha256.hexdigest())
-
-
-def _transfer(address: str, arrival: Arrival, timeout: tuple[float, float]) -> None:
-    if address.startswith(_DRIVE):
-        gdown.download(
-            address,
-            arrival,  # type: ignore[arg-type]  # it only writes and flushes
-            quiet=True,
-            use_cookies=False,
-            timeout=timeout,
-            progress=lambda _, total: arrival.expect(total),
-        )
-    elif re.match(r"https?://", address):
-        download = pooch.HTTPDownloader(
-            chunk_size=_CHUNK,
-            timeout=timeout,
-            # Compressed in transit, a file's length would not be the announced one.
-            headers={"Accept-Encoding": "identity"},
-            hooks={"response": arrival.expect_response},
-        )
-        download(address, arrival, None)
-    else:
-        with open(address, "rb") as source:
-            arrival.expect(os.fstat(source.fileno()).st_size)
-            shutil.copyfileobj(source, arrival, _CHUNK)
-
-
-@contextlib.contextmanager
-def _reasons(timeout: tuple[float, float]) -> Iterator[None]:
-    """Say in a few words why an address did not deliver."""
-    try:
-        yield
-    except requests.HTTPError as error:
-        raise Refused(str(error).split(" for url")[0]) from None
-    except requests.ConnectTimeout:
-        raise Refused(f"no connection within {timeout[0]:g} s") from None
-    except requests.Timeout:
-        raise Refused(f"no data for {timeout[1]:g} s") from None
-    except requests.exceptions.ChunkedEncodingError:
-        raise Refused("the connection closed before the end") from None
-    except requests.ConnectionError as error:
-        # requests wraps a stall in the middle of a body in a ConnectionError
-        stalled = "timed out" in str(error).lower()
-        raise Refused(f"no data for {timeout[1]:g} s" if stalled else "no connection") from None
-    # ValueError: a header that makes no sense
-    except (requests.RequestException, DownloadError, ValueError) as error:
-        raise Refused(" ".join(str(error).split())) from None
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise Refused(error.strerror) from None

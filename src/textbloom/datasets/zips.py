@@ -1,0 +1,66 @@
+"""Reading a zip, member by member, each against its checksum."""
+
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from textbloom.datasets import guards
+from textbloom.errors import UserError
+
+_ENCRYPTED = 0x1  # of the general purpose flags
+
+# What zipfile raises on damaged bytes, depending on where the damage lies.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+def read(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match[str], bytes]]:
+    """What `archives.members` gives, of a zip; members that nobody wants are not unpacked. Raises FileNotFoundError."""
+    where = "its directory"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            allowance = guards.Allowance(path)
+            for member in archive.infolist():
+                where = member.filename
+                _refuse_hostile(path, member)
+                match = None if member.is_dir() else wanted.fullmatch(member.filename)
+                if match is not None:
+                    guards.refuse_long(path, member.filename, member.file_size)
+                    allowance.take(member.file_size)
+                    yield match, _content(archive, member)
+    except _DAMAGE as error:
+        raise UserError(f"{path.name} is damaged at {where} ({error}): {guards.MEND}") from None
+
+
+def _refuse_hostile(path: Path, member: zipfile.ZipInfo) -> None:
+    # zipfile cuts a name at its first zero byte.
+    guards.refuse_name(path, member.filename)
+    guards.refuse_name(path, member.orig_filename)
+    kind = stat.S_IFMT(member.external_attr >> 16)  # the upper half holds Unix's mode, or zeros
+    if kind == stat.S_IFLNK:
+        guards.refuse(path, member.filename, "a link")
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        guards.refuse(path, member.filename, "neither a file nor a folder")
+    if member.flag_bits & _ENCRYPTED:
+        guards.refuse(path, member.filename, "encrypted")
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    with archive.open(member) as file:
+        # Asked for everything at once, zipfile would unpack a bomb whole before it cuts it to the announced size.
+        content = file.read(member.file_size + 1)
+    if len(content) != member.file_size:
+        raise zipfile.BadZipFile(f"{len(content)} of {member.file_size} bytes")
+    return content
