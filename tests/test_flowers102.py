@@ -150,7 +150,7 @@ def test_verification_notices_another_archive_under_the_name(tmp_path):
 
 
 def test_an_unknown_data_set_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="'roses' is unknown; there are: drawn, flowers102"):
+    with pytest.raises(UserError, match="'roses' is unknown; there are: cub200, drawn, flowers102, folder"):
         registry.open_dataset("roses")
 
 

@@ -1,11 +1,11 @@
 """Which module reads the archives of which data set."""
 
-from textbloom.datasets import flowers102
+from textbloom.datasets import cub200, flowers102, folder
 from textbloom.datasets.base import Dataset
 from textbloom.errors import UserError
 
 # drawn flowers are written in the layout of Oxford-102
-_DATASETS: dict[str, Dataset] = {"drawn": flowers102, "flowers102": flowers102}
+_DATASETS: dict[str, Dataset] = {"drawn": flowers102, "flowers102": flowers102, "cub200": cub200, "folder": folder}
 
 
 def open_dataset(name: str) -> Dataset:
