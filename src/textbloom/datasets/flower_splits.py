@@ -4,8 +4,9 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from textbloom.datasets import archives, caption_files, matlab
+from textbloom.datasets import archives, class_lists, matlab
 from textbloom.datasets.base import SPLITS
+from textbloom.datasets.class_lists import ClassList
 from textbloom.errors import UserError
 
 # Reed et al., "Learning deep representations of fine-grained visual descriptions", 2016: 62, 20 and 20 of 102 classes.
@@ -16,31 +17,19 @@ REED = (
 # 1,020, 1,020 and 6,149 photos: Oxford trains on few and tests on many.
 OXFORD_SETS = {"trnid": "train", "valid": "val", "tstid": "test"}
 
+CLASS_LISTS = tuple(f"{split}classes.txt" for split in SPLITS)
+
 _CLASS_LIST = re.compile(rf"(?:\./)?cvpr2016_flowers/(?P<split>{'|'.join(SPLITS)})classes\.txt")
 _CLASS = re.compile(r"class_(\d{5})")
 
 
 def by_class_lists(path: Path) -> dict[int, str]:
     """The split of each class after the lists in Reed's archive. Raises UserError for a class in two lists."""
-    class_splits: dict[int, str] = {}
-    for match, data in archives.members(path, _CLASS_LIST):
-        _read_class_list(data, f"{path.name}: {match[0]}", match["split"], class_splits)
-    return class_splits
-
-
-def _read_class_list(data: bytes, name: str, split: str, class_splits: dict[int, str]) -> None:
-    for number, line in enumerate(caption_files.lines(data, name), start=1):
-        if not line.strip():
-            continue
-        match = _CLASS.fullmatch(line.strip())
-        if match is None:
-            raise UserError(f"{name}: line {number}: expected a class such as class_00041, got {line.strip()!r}")
-        class_id = int(match[1])
-        if class_id in class_splits:
-            raise UserError(
-                f"{name}: line {number}: class {class_id} is in {class_splits[class_id]}classes.txt too: keep it in one"
-            )
-        class_splits[class_id] = split
+    lists = (
+        ClassList(match["split"], f"{path.name}: {match[0]}", data)
+        for match, data in archives.members(path, _CLASS_LIST)
+    )
+    return class_lists.read(lists, _CLASS, "class_00041")
 
 
 def by_setid(path: Path, image_ids: Collection[int]) -> dict[int, str]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from textbloom.datasets import archives, caption_files, flower_splits, matlab
+from textbloom.datasets import archives, caption_files, class_lists, flower_splits, matlab
 from textbloom.datasets.base import Entry, Photo, RemoteFile
 from textbloom.datasets.sources import Source
 from textbloom.errors import UserError
@@ -103,7 +103,7 @@ def published_split(folder: Path, how: str, entries: Sequence[Entry]) -> dict[in
     if how == "oxford":
         return flower_splits.by_setid(folder / SETS, [entry.image_id for entry in entries])
     class_splits = flower_splits.REED if _is_second(folder) else flower_splits.by_class_lists(folder / CAPTIONS)
-    return {entry.image_id: _split_of_class(entry.class_id, class_splits) for entry in entries}
+    return class_lists.assign(entries, class_splits, CAPTIONS, flower_splits.CLASS_LISTS, "oxford")
 
 
 def verify(folder: Path) -> None:
@@ -152,12 +152,3 @@ def _read_captions(path: Path, wanted: re.Pattern[str], labels: dict[int, int] |
             raise UserError(f"{name}: image {image_id} has a caption file already: remove one of the two")
         captions[image_id] = caption_files.parse(data, name)
     return captions
-
-
-def _split_of_class(class_id: int, class_splits: dict[int, str]) -> str:
-    if class_id not in class_splits:
-        raise UserError(
-            f"{CAPTIONS}: class {class_id} is in none of the lists of train, val and test classes: "
-            "add it to one, or set data.split to oxford"
-        )
-    return class_splits[class_id]
