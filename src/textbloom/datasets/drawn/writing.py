@@ -1,10 +1,7 @@
 """The drawn data set on disk: the same archives, tables and lists as Oxford-102 with Reed's captions."""
 
 import csv
-import gzip
 import io
-import tarfile
-from collections.abc import Iterable
 from dataclasses import astuple
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from scipy.io import savemat
 
 from textbloom.datasets.drawn import painter, wording
 from textbloom.datasets.drawn.attributes import CLASSES, Flower, class_ids, sample, split
+from textbloom.datasets.stored import write_archive
 from textbloom.files import replacing
 from textbloom.progress import progress
 
@@ -47,7 +45,7 @@ def _write_photos(path: Path, flowers: list[Flower], seed: int) -> None:
         (f"jpg/image_{flower.image_id:05d}.jpg", _jpeg(painter.paint(flower, _stream(seed, flower.image_id, _PAINT))))
         for flower in progress(flowers, "drawing", "flowers")
     )
-    _write_archive(path, photos)
+    write_archive(path, photos)
 
 
 def _jpeg(picture: np.ndarray) -> bytes:
@@ -66,25 +64,11 @@ def _write_captions(path: Path, flowers: list[Flower], seed: int) -> None:
     everything = range(1, len(CLASSES) + 1)
     for name, splits in {"train": ["train"], "val": ["val"], "test": ["test"], "trainval": ["train", "val"]}.items():
         members[f"{_TEXT}/{name}classes.txt"] = "\n".join(_class_name(c) for c in everything if split(c) in splits)
-    _write_archive(path, ((name, (members[name] + "\n").encode()) for name in sorted(members)))
+    write_archive(path, ((name, (members[name] + "\n").encode()) for name in sorted(members)))
 
 
 def _class_name(class_id: int) -> str:
     return f"class_{class_id:05d}"
-
-
-def _write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    # Stored, not compressed: deflate's output depends on the library's build, and JPEGs do not shrink.
-    with (
-        replacing(path) as temporary,
-        open(temporary, "wb") as file,
-        gzip.GzipFile("", "wb", 0, file, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as archive,
-    ):
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
 
 
 def _write_tables(folder: Path, flowers: list[Flower]) -> None:

@@ -1,0 +1,330 @@
+"""A person's own pictures: both forms of captions, the pack that they become, and each mistake by its name."""
+
+import codecs
+import csv
+import os
+import shutil
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_flowers import jpeg
+
+from textbloom.datasets import captions, folder, guards, own_pictures, registry, splits
+from textbloom.datasets.base import Entry
+from textbloom.datasets.obtain import Drawing, Fetching, Packing, obtain
+from textbloom.datasets.pictures import decode
+from textbloom.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "folder" / "example"
+
+
+def fill(place: Path, files: dict[str, bytes | str]) -> Path:
+    for name, content in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return place
+
+
+def packed(source: Path) -> Path:
+    pack = source.parent / "pack"
+    shutil.rmtree(pack, ignore_errors=True)
+    pack.mkdir()
+    own_pictures.pack(source, pack)
+    return pack
+
+
+def refused(source: Path, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        packed(source)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return fill(
+        tmp_path / "mine",
+        {
+            "captions.csv": "file,caption,class\nb.jpg,a blue one,two\na/a.jpg,a red one,one\nb.jpg,seen again,two\n",
+            "a/a.jpg": jpeg(1),
+            "b.jpg": jpeg(2),
+        },
+    )
+
+
+def beside(place: Path) -> Path:
+    """The other form: texts beside their pictures, some in subfolders."""
+    return fill(
+        place,
+        {
+            "tulips/b.jpg": jpeg(1),
+            "tulips/b.txt": "a tulip\n\nits petals are closed\n",
+            "roses/old/a.PNG": jpeg(2),
+            "roses/old/a.txt": "an old rose",
+            "z.v2.jpeg": jpeg(3),
+            "z.v2.txt": "no class has this one",
+        },
+    )
+
+
+def test_a_table_gives_captions_in_its_order_ids_by_path_and_classes_by_name(mine):
+    pack = packed(mine)
+    assert folder.entries(pack) == [Entry(1, 1, ("a red one",)), Entry(2, 2, ("a blue one", "seen again"))]
+    assert [(each.image_id, each.member, each.data) for each in folder.photos(pack)] == [
+        (1, "a/a.jpg", jpeg(1)),
+        (2, "b.jpg", jpeg(2)),
+    ]
+    with open(pack / folder.CAPTIONS, encoding="utf-8", newline="") as file:
+        assert [row["class_name"] for row in csv.DictReader(file)] == ["one", "two", "two"]
+
+
+def test_texts_beside_pictures_give_a_caption_a_line_and_folders_are_classes(tmp_path):
+    pack = packed(beside(tmp_path / "mine"))
+    assert folder.entries(pack) == [
+        Entry(1, 1, ("an old rose",)),
+        Entry(2, 2, ("a tulip", "its petals are closed")),
+        Entry(3, 0, ("no class has this one",)),
+    ]
+    assert "roses/old" in (pack / folder.CAPTIONS).read_text()
+
+
+def test_without_a_class_column_folders_are_classes_and_an_empty_cell_is_none(mine):
+    (mine / "captions.csv").write_text("file,caption\nb.jpg,x\na/a.jpg,y\n")
+    assert [entry.class_id for entry in folder.entries(packed(mine))] == [1, 0]
+    (mine / "captions.csv").write_text("file,caption,class\nb.jpg,x,\na/a.jpg,y,\n")
+    assert [entry.class_id for entry in folder.entries(packed(mine))] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        lambda text: codecs.BOM_UTF8 + text,
+        lambda text: text.replace(b"\n", b"\r\n"),
+        lambda text: codecs.BOM_UTF8 + text.replace(b"\n", b"\r\n").replace(b",", b";"),
+        lambda text: text.replace(b"file,caption,class", b" File , Caption,CLASS"),
+        lambda text: text + b"\n,,\n\n",
+        lambda text: text.replace(b"a/a.jpg", b"./a\\a.jpg"),
+    ],
+    ids=["byte order mark", "CRLF", "as spreadsheets save it", "header", "blank rows", "backslash"],
+)
+def test_what_spreadsheets_make_of_a_table_changes_nothing(mine, rewritten):
+    expected = (packed(mine) / folder.CAPTIONS).read_bytes()
+    (mine / "captions.csv").write_bytes(rewritten((mine / "captions.csv").read_bytes()))
+    assert (packed(mine) / folder.CAPTIONS).read_bytes() == expected
+
+
+def test_captions_keep_commas_quotes_and_every_script_and_become_one_line(mine):
+    (mine / "captions.csv").write_text(
+        'file,caption\nb.jpg,"red, ""round""\nand  wide"\na/a.jpg,花びらは赤い; nan\n', encoding="utf-8"
+    )
+    pack = packed(mine)
+    assert [entry.captions for entry in folder.entries(pack)] == [("花びらは赤い; nan",), ('red, "round" and wide',)]
+
+
+def test_a_name_may_be_composed_in_the_table_and_decomposed_on_the_disk(tmp_path):
+    mine = fill(tmp_path / "mine", {"cafe\u0301.jpg": jpeg(1), "captions.csv": "file,caption\ncaf\u00e9.jpg,a cup\n"})
+    assert folder.entries(packed(mine)) == [Entry(1, 0, ("a cup",))]
+
+
+def test_every_kind_of_picture_reaches_the_images_stage(tmp_path):
+    mine, colours = tmp_path / "mine", {}
+    mine.mkdir()
+    for number, suffix in enumerate(own_pictures.SUFFIXES):
+        colours[suffix] = (20 * number, 100, 200)
+        Image.new("RGB", (70, 80), colours[suffix]).save(mine / f"p{suffix}")
+        (mine / f"p{suffix}").rename(mine / f"{number}{suffix}")
+        (mine / f"{number}.txt").write_text("a plain colour")
+    photos = list(folder.photos(packed(mine)))
+    assert [photo.member for photo in photos] == [f"{n}{suffix}" for n, suffix in enumerate(own_pictures.SUFFIXES)]
+    for photo, colour in zip(photos, colours.values(), strict=True):
+        found = decode(photo, 64).reshape(3, -1).mean(1)
+        assert np.abs(found - colour).max() < 4, photo.member
+
+
+def test_hidden_files_and_other_kinds_of_files_are_passed_over(mine):
+    expected = (packed(mine) / folder.CAPTIONS).read_bytes()
+    fill(mine, {".DS_Store": b"x", "a/._a.jpg": b"x", ".trash/c.jpg": b"x", "notes.md": "x", "LICENSE.txt": "x"})
+    assert (packed(mine) / folder.CAPTIONS).read_bytes() == expected
+
+
+def test_the_pack_has_the_same_bytes_wherever_whenever_and_in_whatever_order_files_were_made(tmp_path):
+    first = packed(beside(tmp_path / "here" / "mine"))
+    other = tmp_path / "there" / "yours"
+    for path in sorted((tmp_path / "here" / "mine").rglob("*.*"), reverse=True):
+        fill(other, {path.relative_to(tmp_path / "here" / "mine").as_posix(): path.read_bytes()})
+        os.utime(other / path.relative_to(tmp_path / "here" / "mine"), (1, 1))
+    second = packed(other)
+    for name in (folder.CAPTIONS, folder.PICTURES):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    (other / "z.v2.jpeg").write_bytes(jpeg(4))
+    assert (packed(other) / folder.PICTURES).read_bytes() != (first / folder.PICTURES).read_bytes()
+
+
+def test_packing_and_reading_hold_a_few_pictures_in_memory_not_all(tmp_path):
+    mine, size, count = tmp_path / "mine", 2**20, 24
+    fill(mine, {f"{n}.jpg": jpeg(n) + bytes(size) for n in range(count)} | {f"{n}.txt": "x" for n in range(count)})
+    tracemalloc.start()
+    try:
+        pack = packed(mine)
+        assert sum(len(photo.data) > size for photo in folder.photos(pack)) == count
+        assert tracemalloc.get_traced_memory()[1] < 8 * size
+    finally:
+        tracemalloc.stop()
+
+
+def without(name: str) -> Callable[[Path], object]:
+    return lambda mine: (mine / name).unlink()
+
+
+def with_table(text: str | bytes) -> Callable[[Path], object]:
+    return lambda mine: (mine / "captions.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+def with_file(name: str, content: bytes | str) -> Callable[[Path], object]:
+    return lambda mine: fill(mine, {name: content})
+
+
+WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (without("b.jpg"), r"captions\.csv: line 2: the folder has no picture 'b\.jpg': add it, or remove"),
+        (with_file("c.jpg", jpeg(3)), r"captions\.csv: no line captions c\.jpg: add one, or take the picture away"),
+        (with_table(WHOLE.replace("b.jpg", "B.jpg")), r"line 2: 'B\.jpg' is written 'b\.jpg' in the folder: write it"),
+        (with_file("B.jpg", jpeg(3)), r"the names B\.jpg and b\.jpg differ in case alone: rename one"),
+        (with_table(WHOLE.replace("b.jpg", "../b.jpg")), r"line 2: '\.\./b\.jpg' leads out of the folder"),
+        (with_table(WHOLE.replace("b.jpg", "/tmp/b.jpg")), r"line 2: '/tmp/b\.jpg' leads out of the folder"),
+        (with_table(WHOLE.replace("b.jpg", "C:\\b.jpg")), r"line 2: .* leads out of the folder"),
+        (with_table(WHOLE + "b.jpg, \u200b\n"), r"line 4: b\.jpg has an empty caption: write one, or remove the line"),
+        (with_table(WHOLE + "b.jpg,one, two\n"), r'line 4: 3 fields where the header has 2: .* into "quotes"'),
+        (with_table(WHOLE + "b.jpg\n"), r"line 4: 1 fields where the header has 2"),
+        (with_table(WHOLE + 'b.jpg,"open\n'), r"captions\.csv: line 4: .*look for an odd quotation mark"),
+        (with_table("b.jpg,x\na/a.jpg,y\n"), r"line 1: the header has no column 'file': it must be file,caption"),
+        (with_table("file,text\nb.jpg,x\n"), r"line 1: the header has no column 'caption'"),
+        (with_table("file,caption,label\nb.jpg,x,1\n"), r"line 1: the header has a column 'label' too many"),
+        (with_table("file,caption,file\nb.jpg,x,b\n"), r"line 1: the header has a column 'file' too many"),
+        (with_table(""), r"line 1: the header has no column 'file'"),
+        (with_table(WHOLE.encode() + b"b.jpg,sch\xf6n\n"), r"captions\.csv: line 4: byte 0xf6 is not UTF-8: save"),
+        (with_table(WHOLE.encode("utf-16")), r"captions\.csv: line 1: byte 0xff is not UTF-8: save"),
+        (
+            with_table("file,caption,class\nb.jpg,x,one\na/a.jpg,y,one\nb.jpg,z,two\n"),
+            r"line 4: b\.jpg is of class 'two' here and of 'one' above",
+        ),
+        (with_file("b.txt", "x"), r"both captions\.csv and b\.txt caption a picture: keep one of the two forms"),
+        (with_file("b.jpg", b""), r"b\.jpg is no picture of the kind its name says"),
+        (with_file("b.jpg", b"<html>"), r"b\.jpg is no picture of the kind its name says .*: save it anew"),
+        (without("captions.csv"), r"a\.jpg has no caption: write a/a\.txt beside it, .* or give the folder a captions"),
+        (lambda mine: shutil.rmtree(mine), r"data\.path: .*mine is no folder: give the folder that holds"),
+        (
+            lambda mine: (without("b.jpg")(mine), without("a/a.jpg")(mine)),
+            r"data\.path: .*mine holds no picture \(\.jpg",
+        ),
+    ],
+)
+def test_a_mistake_in_a_table_or_its_pictures_is_named_with_its_mend(mine, mistake, message):
+    mistake(mine)
+    refused(mine, message)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        (without("tulips/b.txt"), r"tulips/b\.jpg has no caption: write tulips/b\.txt beside it, one caption a line"),
+        (without("tulips/b.jpg"), r"tulips/b\.txt has no picture of its name: add the picture, or take the text away"),
+        (with_file("tulips/b.txt", " \n\n"), r"tulips/b\.txt: holds no caption, only blank lines"),
+        (with_file("tulips/b.txt", b"ok\n\xff"), r"tulips/b\.txt: line 2: byte 0xff is not UTF-8"),
+        (with_file("tulips/b.png", jpeg(1)), r"tulips/b\.txt: is it of tulips/b\.jpg or of tulips/b\.png\? Rename"),
+        (
+            with_file("tulips/line\nend.jpg", jpeg(1)),
+            r"the name 'tulips/line\\nend\.jpg' holds what is no text: rename",
+        ),
+    ],
+)
+def test_a_mistake_in_texts_beside_pictures_is_named_with_its_mend(tmp_path, mistake, message):
+    mine = beside(tmp_path / "mine")
+    mistake(mine)
+    refused(mine, message)
+
+
+def test_a_link_out_of_the_folder_or_to_a_folder_is_refused_and_one_within_is_a_picture(mine):
+    (mine / "b.jpg").rename(mine.parent / "outside.jpg")
+    (mine / "b.jpg").symlink_to(mine.parent / "outside.jpg")
+    refused(mine, r"mine/b\.jpg is a link: put the pictures themselves into")
+    (mine / "b.jpg").unlink()
+    (mine / "b.jpg").symlink_to("a/a.jpg")
+    assert [photo.data for photo in folder.photos(packed(mine))] == [jpeg(1), jpeg(1)]
+    (mine / "more").symlink_to(mine / "a")
+    refused(mine, r"mine/more is a link: put the pictures themselves into")
+
+
+def test_a_picture_that_is_cut_short_is_named_as_in_the_folder_when_it_is_decoded(mine):
+    (mine / "a/a.jpg").write_bytes(jpeg(1)[:-200])
+    with pytest.raises(UserError, match=r"photo a/a\.jpg"):
+        decode(next(iter(folder.photos(packed(mine)))), 64)
+
+
+def test_what_no_archive_may_hold_is_refused_before_it_is_packed(mine, monkeypatch):
+    monkeypatch.setattr(own_pictures, "MEMBER_BYTES", 100)
+    refused(mine, r"a\.jpg has more than 0 MiB: scale it down")
+    monkeypatch.setattr(own_pictures, "MEMBER_BYTES", guards.MEMBER_BYTES)
+    monkeypatch.setattr(own_pictures, "TOTAL_BYTES", len(jpeg(1)))
+    refused(mine, r"the pictures have more than 0 GiB: scale them down first")
+
+
+def pack_damaged(pack: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    (pack / name).write_bytes(change((pack / name).read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (folder.CAPTIONS, lambda data: data[: data.index(b"\n2,") + 1], r"differ in image 2"),
+        (folder.CAPTIONS, lambda data: data[:-20], r"captions\.csv is damaged"),
+        (folder.PICTURES, lambda data: data[:-600], r"pictures\.tar\.gz is damaged"),
+    ],
+)
+def test_a_damaged_pack_is_refused(mine, name, change, message):
+    pack = packed(mine)
+    folder.verify(pack)
+    pack_damaged(pack, name, change)
+    with pytest.raises(UserError, match=message):
+        folder.verify(pack)
+
+
+@pytest.mark.parametrize("name", [folder.CAPTIONS, folder.PICTURES])
+def test_a_pack_without_one_of_its_files_is_refused(mine, name):
+    pack = packed(mine)
+    (pack / name).unlink()
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        folder.verify(pack)
+
+
+@pytest.mark.parametrize("how", ["class-disjoint", "oxford"])
+def test_a_published_split_is_refused_with_those_that_work(how):
+    with pytest.raises(UserError, match=f"has no split '{how}'; take random, random-classes or none"):
+        splits.divide([], how, 1, lambda how, entries: folder.published_split(Path(), how, entries))
+
+
+def test_the_documented_example_goes_from_folder_to_rows_and_a_failure_leaves_the_earlier_pack(tmp_path):
+    unused = Fetching(None, "published", tmp_path), Drawing(1, 1)
+    manifest = obtain("folder", tmp_path / "raw", *unused, Packing(EXAMPLE))
+    assert set(manifest) == {folder.CAPTIONS, folder.PICTURES}
+    reader = registry.open_dataset("folder")
+    entries = reader.entries(tmp_path / "raw")
+    assert len(entries) == 8
+    assert {entry.class_id for entry in entries} == {1, 2}
+    for how, held_out in (("random", 1), ("random-classes", 4), ("none", 0)):
+        records = splits.divide(entries, how, 1, lambda how, entries: {})
+        kept, dropped = captions.without_leaks(records, reader.photos(tmp_path / "raw"))
+        assert sum(record.split == "test" for record in kept) == held_out
+        assert not dropped
+
+    with pytest.raises(UserError, match="is no folder"):
+        obtain("folder", tmp_path / "raw", *unused, Packing(tmp_path / "nowhere"))
+    assert reader.entries(tmp_path / "raw") == entries
