@@ -1,14 +1,17 @@
+"""One photo of any format, shape, colour and posture comes out as the square a viewer would show."""
+
 import io
 import random
 import re
 
+import icc
 import numpy as np
 import pytest
 import tiny_flowers as tiny
 from PIL import Image, ImageOps
 
 from textbloom.datasets import pictures
-from textbloom.datasets.base import Photo
+from textbloom.datasets.base import Box, Photo
 from textbloom.errors import UserError
 
 
@@ -121,7 +124,7 @@ def test_damaged_exif_spoils_no_sound_photo():
         for _ in range(2):
             damaged[start + chance.randrange(26)] = chance.randrange(256)
         photos.append(photo(bytes(damaged), id_))
-    images = pictures.decode_all(photos, range(300), 64)
+    images = [pictures.decode(each, 64) for each in photos]
     assert {tuple(sorted(corner_colours(image))) for image in images} == {(BLUE, GREEN, RED, WHITE)}
 
 
@@ -139,14 +142,8 @@ def test_damaged_exif_spoils_no_sound_photo():
 )
 def test_a_broken_picture_is_named_with_the_mend(data):
     with pytest.raises(UserError, match=re.escape(tiny.photo_name(3))) as caught:
-        pictures.decode_all([photo(tiny.jpeg(1), 1), photo(data, 3)], [1, 3], 64)
+        pictures.decode(photo(data, 3), 64)
     assert "fetch it again" in str(caught.value)
-
-
-def test_of_several_broken_pictures_the_first_in_the_archive_is_named():
-    photos = [photo(tiny.jpeg(id_) if id_ % 5 else b"broken", id_) for id_ in range(1, 40)]
-    with pytest.raises(UserError, match=re.escape(tiny.photo_name(5))):
-        pictures.decode_all(photos, range(1, 40), 64, workers=3)
 
 
 def test_any_damage_to_a_jpeg_either_decodes_or_is_a_user_error():
@@ -157,7 +154,7 @@ def test_any_damage_to_a_jpeg_either_decodes_or_is_a_user_error():
         for _ in range(3):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         try:
-            assert pictures.decode_all([photo(bytes(damaged))], [1], 64).shape == (1, 3, 64, 64)
+            assert pictures.decode(photo(bytes(damaged)), 64).shape == (3, 64, 64)
         except UserError:
             refused += 1
     assert refused > 0
@@ -168,38 +165,114 @@ def test_a_picture_of_enormous_size_is_refused_before_it_is_decoded(side):
     bomb = encoded(Image.new("1", (side, side)))
     assert len(bomb) < 2**20
     with pytest.raises(UserError, match=r"image_00001\.jpg.*decompression bomb"):
-        pictures.decode_all([photo(bomb)], [1], 64)
+        pictures.decode(photo(bomb), 64)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 7])
-def test_the_order_follows_the_ids_whatever_the_archives_order_and_the_number_of_workers(workers):
-    ids = list(range(1, 40))
-    photos = [photo(tiny.jpeg(id_, 100 + 20 * (id_ % 7), 80), id_) for id_ in ids]
-    random.Random(0).shuffle(photos)
-    used = ids[::3]
-    images = pictures.decode_all(photos, used, 64, workers)
-    expected = {each.image_id: pictures.decode(each, 64) for each in photos}
-    np.testing.assert_array_equal(images, np.stack([expected[id_] for id_ in used]))
+@pytest.mark.parametrize("profile", [None, icc.srgb()], ids=["no profile", "sRGB"])
+def test_an_ordinary_photo_is_drafted_and_resized_and_otherwise_left_alone(profile):
+    data = encoded(detailed(750, 500), "JPEG", quality=90, **({"icc_profile": profile} if profile else {}))
+    image = Image.open(io.BytesIO(data))
+    image.draft(None, (192, 192))
+    plain = image.convert("RGB").resize((64, 64), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    np.testing.assert_array_equal(pictures.decode(photo(data), 64), array(plain))
 
 
-def test_photos_are_taken_from_the_archive_only_as_fast_as_they_are_decoded(monkeypatch):
-    decoded: list[int] = []
-    ahead: list[int] = []
-
-    def slow(each: Photo, size: int) -> np.ndarray:
-        decoded.append(each.image_id)
-        return np.zeros((3, size, size), dtype=np.uint8)
-
-    def photos():
-        for id_ in range(200):
-            ahead.append(id_ - len(decoded))
-            yield photo(b"", id_)
-
-    monkeypatch.setattr(pictures, "decode", slow)
-    pictures.decode_all(photos(), range(200), 8, workers=2)
-    assert max(ahead) <= 2 * pictures._AHEAD + 1
+def test_a_crop_keeps_the_middle_and_a_stretch_keeps_all():
+    thirds = Image.new("RGB", (192, 64), (255, 0, 0))
+    thirds.paste((0, 255, 0), (64, 0, 128, 64))
+    thirds.paste((0, 0, 255), (128, 0, 192, 64))
+    data = encoded(thirds)
+    np.testing.assert_array_equal(pictures.decode(photo(data), 64, "crop"), array(thirds.crop((64, 0, 128, 64))))
+    upright = encoded(thirds.transpose(Image.Transpose.ROTATE_90))
+    assert (pictures.decode(photo(upright), 64, "crop")[1] == 255).all()
+    assert corner_colours(pictures.decode(photo(data), 64, "stretch")) == [RED, BLUE, RED, BLUE]
 
 
-def test_an_id_without_a_photo_is_named():
-    with pytest.raises(UserError, match="image 2"):
-        pictures.decode_all([photo(tiny.jpeg(1))], [1, 2, 3], 64)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_pad_keeps_the_whole_picture_in_its_shape_on_white(turned):
+    image = Image.fromarray(255 - np.asarray(quadrants(128, 64)))
+    small = array(image.resize((64, 32), Image.Resampling.LANCZOS))
+    padded = pictures.decode(photo(encoded(image.transpose(Image.Transpose.ROTATE_90) if turned else image)), 64, "pad")
+    if turned:
+        padded = np.rot90(padded, -1, (1, 2))
+    assert (padded[:, :16] == 255).all()
+    assert (padded[:, 48:] == 255).all()
+    assert np.abs(padded[:, 16:48].astype(int) - small).max() <= 4  # Lanczos rounds after each of its two passes
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1000, 1), (1, 300), (40, 30)])
+def test_every_fit_takes_every_shape(fit, width, height):
+    data = encoded(Image.new("RGB", (width, height), (255, 0, 0)), "JPEG")
+    decoded = pictures.decode(photo(data), 64, fit, 0.75)
+    assert decoded.shape == (3, 64, 64)
+    assert decoded[:, 32, 32].argmax() == 0
+
+
+def coordinates(width: int, height: int) -> Image.Image:
+    """Red tells how far across a pixel is, green how far down: 255 at the far edges."""
+    across = np.broadcast_to((np.arange(width) + 0.5) / width, (height, width))
+    down = np.broadcast_to(((np.arange(height) + 0.5) / height)[:, None], (height, width))
+    return Image.fromarray(np.rint(np.stack([across, down, 0 * down], axis=2) * 255).astype(np.uint8))
+
+
+def seen(decoded: np.ndarray, width: int, height: int) -> list[float]:
+    """Left, top, right, bottom of what a picture of `coordinates` shows, in its pixels."""
+    size, edges = decoded.shape[1], []
+    inner = slice(size // 8, -size // 8)
+    for band, length in ((decoded[0].mean(0), width), (decoded[1].mean(1), height)):
+        slope, start = np.polyfit(np.arange(size)[inner] + 0.5, band[inner] / 255 * length, 1)
+        edges.append((start, start + size * slope))
+    return [edges[0][0], edges[1][0], edges[0][1], edges[1][1]]
+
+
+@pytest.mark.parametrize(
+    ("box", "share", "region"),
+    [
+        (Box(160, 120, 60, 90), 0.75, (130, 105, 250, 225)),  # square of 90 / 0.75 round (190, 165)
+        (Box(160, 120, 90, 60), 1.0, (160, 105, 250, 195)),
+        (Box(0, 0, 60, 90), 0.75, (0, 0, 90, 105)),  # clipped left and above
+        (Box(340, 210, 60, 90), 0.75, (310, 195, 400, 300)),  # clipped right and below
+        (Box(100, 0, 200, 300), 0.75, (0, 0, 400, 300)),
+        (None, 0.75, (0, 0, 400, 300)),
+        (Box(160, 120, 60, 90), None, (0, 0, 400, 300)),
+    ],
+)
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_box_takes_its_share_of_a_square_clipped_by_the_picture(box, share, region, format, size):
+    data = encoded(coordinates(400, 300), format, **({"quality": 100} if format == "JPEG" else {}))
+    decoded = pictures.decode(Photo(1, "a", data, box), size, "stretch", share)
+    np.testing.assert_allclose(seen(decoded, 400, 300), region, atol=2.5)
+
+
+def test_a_fit_applies_to_what_the_box_left():
+    boxed = Photo(1, "a", encoded(coordinates(400, 300)), Box(0, 120, 60, 90))  # region 0, 105, 90, 225
+    np.testing.assert_allclose(seen(pictures.decode(boxed, 64, "crop", 0.75), 400, 300), (0, 120, 90, 210), atol=2.5)
+    padded = pictures.decode(boxed, 64, "pad", 0.75)
+    assert (padded[2] == 255).mean(0).tolist() == [1.0] * 8 + [0.0] * 48 + [1.0] * 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_the_box_is_in_pixels_of_the_picture_as_stored(orientation, fit):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image, box = coordinates(400, 300), Box(20, 120, 60, 90)
+    turned = pictures.decode(Photo(1, "a", encoded(image, exif=exif), box), 64, fit, 0.75)
+    flat = Image.fromarray(pictures.decode(Photo(1, "a", encoded(image), box), 64, fit, 0.75).transpose(1, 2, 0))
+    flat.getexif()[0x0112] = orientation
+    np.testing.assert_array_equal(turned, array(ImageOps.exif_transpose(flat)))
+
+
+def test_a_small_box_in_a_large_jpeg_keeps_its_detail():
+    data = encoded(detailed(2400, 1600), "JPEG", quality=95)
+    decoded = pictures.decode(Photo(1, "a", data, Box(1000, 800, 90, 90)), 64, "stretch", 0.75)
+    region = Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.LANCZOS, box=(985, 785, 1105, 905))
+    assert np.abs(decoded.astype(int) - array(region)).mean() < 1
+
+
+@pytest.mark.parametrize("box", [Box(500, 0, 60, 90), Box(0, -200, 60, 90), Box(10, 10, 0, 5), Box(10, 10, 5, -5)])
+def test_a_box_outside_its_picture_is_named(box):
+    with pytest.raises(UserError, match=r"photo a: its box .*400 × 300.*images\.box_share"):
+        pictures.decode(Photo(1, "a", encoded(coordinates(400, 300)), box), 64, "stretch", 0.75)
