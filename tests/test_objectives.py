@@ -16,8 +16,9 @@ CPU = torch.device("cpu")
 
 def recipe(**changes) -> Recipe:
     published = {
-        "seed": 3, "matching_aware": True, "negatives_weight": 0.5, "feature_matching": 100.0, "pixel_l1": 50.0,
-        "label_smoothing": 0.1, "lr": 2e-4, "beta1": 0.5, "beta2": 0.999, "ema_decay": 0.9, "autocast": None,
+        "seed": 3, "matching_aware": True, "negatives_weight": 0.5, "saturating": False, "feature_matching": 100.0,
+        "pixel_l1": 50.0, "conditioning_kl": 0.0, "label_smoothing": 0.1, "lr": 2e-4, "lr_halving": None,
+        "beta1": 0.5, "beta2": 0.999, "ema_decay": 0.9, "autocast": None,
     }  # fmt: skip
     return Recipe(**{**published, **changes})
 
@@ -50,6 +51,24 @@ def test_cross_entropy_is_the_textbook_formula():
 
 def test_cross_entropy_stays_finite_where_a_sigmoid_saturates():
     assert objectives.cross_entropy(torch.tensor([1e4]), 0.0).item() == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize("saturating", [False, True])
+def test_fooling_is_its_formula_and_falls_as_the_discriminator_is_fooled(saturating):
+    logits = torch.tensor([-2.0, 0.3, 4.0])
+    chances = [1 / (1 + math.exp(-value)) for value in logits.tolist()]
+    expected = sum(math.log(1 - c) if saturating else -math.log(c) for c in chances) / 3
+    assert objectives.fooling(logits, saturating).item() == pytest.approx(expected, rel=1e-5)
+    assert objectives.fooling(logits + 1, saturating) < objectives.fooling(logits, saturating)
+
+
+def test_the_learning_rate_halves_on_schedule_and_is_constant_without_one():
+    for halving, expected in ((20, [2e-4, 2e-4, 1e-4, 0.5e-4]), (None, [2e-4] * 4)):
+        trainer = Trainer(*networks(), recipe(lr_halving=halving), CPU)
+        for epoch, rate in zip((0, 19, 20, 59), expected, strict=True):
+            trainer.start_epoch(epoch)
+            groups = [*trainer.optimizer_g.param_groups, *trainer.optimizer_d.param_groups]
+            assert [group["lr"] for group in groups] == pytest.approx([rate] * 2)
 
 
 def test_the_negatives_weight_scales_both_negatives():

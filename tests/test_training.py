@@ -147,6 +147,17 @@ def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_ane
     assert len(seen) == 60
 
 
+def test_pictures_are_reduced_by_area_averages_to_the_size_of_the_run():
+    data = prepared(4)
+    ((images, _),) = TrainingPairs(data, 4, seed=1, device=CPU, size=32).epoch(0)
+    assert images.shape == (4, 3, 32, 32)
+    blocks = data.images.float().unflatten(2, (32, 2)).unflatten(4, (32, 2)).mean(dim=(3, 5))
+    nearest = (blocks[None] - (images[:, None] + 1) * 127.5).abs().amax(dim=(2, 3, 4)).amin(dim=1)
+    assert nearest.max() < 1e-3
+    with pytest.raises(UserError, match=r"train\.size: 48 is no whole fraction of the pictures' 64"):
+        TrainingPairs(data, 4, seed=1, device=CPU, size=48)
+
+
 def test_a_batch_larger_than_the_data_names_the_key():
     with pytest.raises(UserError, match=r"train\.batch_size: 64 is more than the 13"):
         TrainingPairs(prepared(), 64, seed=1, device=CPU)

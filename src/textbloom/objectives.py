@@ -40,6 +40,15 @@ def discriminator_terms(real: Tensor, wrong: Tensor | None, fake: Tensor, label_
     )
 
 
+def fooling(fake: Tensor, saturating: bool) -> Tensor:
+    """The generator's adversarial loss on the logits [B] of its pictures, a scalar to be made small.
+
+    −log D, or where `saturating` log(1 − D): the same fixed point, but next to no gradient while D wins (Goodfellow et
+    al. 2014, section 3).
+    """
+    return -cross_entropy(fake, 0.0) if saturating else cross_entropy(fake, 1.0)
+
+
 def feature_matching(fake: Tensor, real: Tensor) -> Tensor:
     """Mean squared distance between the batch means of features [B, C, H, W] of generated and real pictures."""
     return F.mse_loss(fake.float().mean(dim=0), real.float().mean(dim=0))

@@ -80,7 +80,7 @@ class Encoder(Section):
 
 
 class Model(Section):
-    name: Literal["dcgan"]
+    name: Literal["dcgan", "gan-cls", "stackgan"]
     noise_dim: Count
     features: Count
     text_projection: Count
@@ -90,15 +90,19 @@ class Model(Section):
 class Objective(Section):
     matching_aware: bool
     negatives_weight: Annotated[Float, Field(gt=0)]
+    saturating: bool
     feature_matching: Weight
     pixel_l1: Weight
+    conditioning_kl: Weight
     label_smoothing: Annotated[Float, Field(ge=0, le=0.5)]
 
 
 class Train(Section):
+    size: Literal[64, 128] | None
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     lr: Annotated[Float, Field(gt=0)]
+    lr_halving: Count | None
     beta1: Share
     beta2: Share
     ema_decay: Share
@@ -106,7 +110,17 @@ class Train(Section):
     grid_every: Count
 
 
+class Refine(Section):
+    to: Annotated[list[Literal[128, 256]], Field(max_length=1)]
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[Float, Field(gt=0)]
+    lr_halving: Count | None
+    grid_every: Count
+
+
 class Evaluate(Section):
+    model: Literal["base", "refined"]
     extractor: str
     weights: str | None
     layer: Annotated[str, BeforeValidator(_name)] | None
@@ -131,6 +145,7 @@ class Params(Section):
     model: Model
     objective: Objective
     train: Train
+    refine: Refine
     evaluate: Evaluate
     sample: Sample
 
@@ -141,6 +156,13 @@ class Params(Section):
                 "objective.matching_aware: needs model.discriminator_text: true "
                 "(a discriminator without text cannot tell a wrong caption); set one of the two"
             )
+        if self.refine.to and (self.images.size, self.train.size) != (self.refine.to[0], 64):
+            raise ValueError(
+                f"refine.to: a second stage of {self.refine.to[0]} pixels needs images.size: {self.refine.to[0]} and "
+                "train.size: 64"
+            )
+        if self.evaluate.model == "refined" and not self.refine.to:
+            raise ValueError("evaluate.model: refined needs a second stage; set refine.to to [128], or choose base")
         return self
 
 

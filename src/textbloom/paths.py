@@ -13,18 +13,23 @@ IMAGE_IDS = Path("data/image_ids.csv")
 EMBEDDINGS = Path("data/embeddings.safetensors")
 
 MODELS = Path("models")
-GENERATOR = MODELS / "generator.safetensors"
-GENERATOR_EMA = MODELS / "generator-ema.safetensors"
-DISCRIMINATOR = MODELS / "discriminator.safetensors"
-MODEL_CONFIG = MODELS / "config.json"
-PROGRESS = MODELS / "progress.safetensors"  # the same captions and noise drawn as training went on
+BASE = MODELS / "base"  # what the train stage made
+REFINED = MODELS / "refined"  # what the refine stage made of it, for systems of two stages
+# in each of them:
+GENERATOR = "generator.safetensors"
+GENERATOR_EMA = "generator-ema.safetensors"
+DISCRIMINATOR = "discriminator.safetensors"
+MODEL_CONFIG = "config.json"
+PROGRESS = "progress.safetensors"  # the same captions and noise drawn as training went on
 
 EVAL_METRICS = Path("metrics/eval.json")
 TRAIN_METRICS = Path("metrics/train.json")
+REFINE_METRICS = Path("metrics/refine.json")
 PROVENANCE = Path("metrics/provenance")  # versions, device, git revision, seconds: never compared
 
 PLOTS = Path("plots")
 LOSSES = PLOTS / "losses.csv"
+REFINE_LOSSES = PLOTS / "losses_refine.csv"
 PROGRESS_SHEET = PLOTS / "progress.png"
 
 RESUME = Path(".dvc/tmp/resume")  # <fingerprint>/: training state of unfinished runs

@@ -1,37 +1,22 @@
 """The networks: one system a file behind the same two interfaces, built by name."""
 
-from textbloom.models import dcgan
-from textbloom.models.interfaces import Discriminator, Generator
+from typing import Any
 
-SYSTEMS = {"dcgan": dcgan.build}
+from textbloom.models import dcgan, gan_cls, stackgan
+from textbloom.models.interfaces import Architecture, Discriminator, Generator
+
+SYSTEMS = {"dcgan": dcgan.build, "gan-cls": gan_cls.build, "stackgan": stackgan.build}
+REFINEMENTS = {"stackgan": stackgan.refine}
 
 
-def build(
-    name: str,
-    *,
-    size: int,
-    embedding_dim: int,
-    noise_dim: int,
-    features: int,
-    text_projection: int,
-    discriminator_text: bool,
-) -> tuple[Generator, Discriminator]:
-    """The generator and discriminator of the system `name`, with the framework's current random state as their init.
+def build(name: str, **architecture: Any) -> tuple[Generator, Discriminator]:
+    """Generator and discriminator of the system `name`, a key of SYSTEMS; the framework's random state decides weights.
 
-    Args:
-        name: a key of SYSTEMS.
-        size: side S of the pictures in pixels.
-        embedding_dim: length D of a text embedding.
-        noise_dim: length Z of the noise.
-        features: width F of the narrowest layer.
-        text_projection: length P of the projected text.
-        discriminator_text: whether the discriminator sees the text.
+    Keywords are those of `Architecture`; TypeError for one it does not have.
     """
-    return SYSTEMS[name](
-        size=size,
-        embedding_dim=embedding_dim,
-        noise_dim=noise_dim,
-        features=features,
-        text_projection=text_projection,
-        discriminator_text=discriminator_text,
-    )
+    return SYSTEMS[name](Architecture(**architecture))
+
+
+def refine(first: Generator, name: str, **architecture: Any) -> tuple[Generator, Discriminator]:
+    """The second stage of the system `name`, a key of REFINEMENTS, on its trained `first` generator."""
+    return REFINEMENTS[name](Architecture(**architecture), first)

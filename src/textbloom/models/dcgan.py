@@ -4,27 +4,23 @@ Generator and discriminator after Radford et al. 2016 (arXiv 1511.06434), the te
 (arXiv 1605.05396). The depth follows the picture size; no convolution has a bias.
 """
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from textbloom.models import interfaces
+from textbloom.models.interfaces import Architecture
 
 
 def build(
-    *,
-    size: int,
-    embedding_dim: int,
-    noise_dim: int,
-    features: int,
-    text_projection: int,
-    discriminator_text: bool,
+    architecture: Architecture,
+    first_activation: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.2, inplace=True),  # noqa: B008 (a constant)
 ) -> tuple["Generator", "Discriminator"]:
-    """Both networks; see `textbloom.models.build` for the arguments."""
-    generator = Generator(size, embedding_dim, noise_dim, features, text_projection)
-    discriminator = Discriminator(size, embedding_dim, features, text_projection if discriminator_text else 0)
-    return generator, discriminator
+    """Both networks; `first_activation` follows the generator's first layer."""
+    return Generator(architecture, first_activation), Discriminator(architecture)
 
 
 class TextProjection(nn.Sequential):
@@ -37,15 +33,15 @@ class TextProjection(nn.Sequential):
 class Generator(interfaces.Generator):
     """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 64 or 128."""
 
-    def __init__(self, size: int, embedding_dim: int, noise_dim: int, features: int, text_projection: int) -> None:
+    def __init__(self, a: Architecture, first_activation: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.noise_dim = noise_dim
-        self.text = TextProjection(embedding_dim, text_projection)
-        widths = [8 * features, 4 * features, 2 * features, features] + [features] * _extra_blocks(size)
+        self.noise_dim = a.noise_dim
+        self.text = TextProjection(a.embedding_dim, a.text_projection)
+        widths = [8 * a.features, 4 * a.features, 2 * a.features, a.features] + [a.features] * _extra_blocks(a.size)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(noise_dim + text_projection, widths[0], 4, 1, 0, bias=False),
+            nn.ConvTranspose2d(a.noise_dim + a.text_projection, widths[0], 4, 1, 0, bias=False),
             nn.BatchNorm2d(widths[0]),
-            nn.LeakyReLU(0.2, inplace=True),
+            first_activation(),
         ]
         for before, after in pairwise(widths):
             layers += [
@@ -53,7 +49,7 @@ class Generator(interfaces.Generator):
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
-        layers += [nn.ConvTranspose2d(features, 3, 4, 2, 1, bias=False), nn.Tanh()]
+        layers += [nn.ConvTranspose2d(a.features, 3, 4, 2, 1, bias=False), nn.Tanh()]
         self.picture = nn.Sequential(*layers)
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
@@ -61,14 +57,15 @@ class Generator(interfaces.Generator):
 
 
 class Discriminator(interfaces.Discriminator):
-    """Pictures [B, 3, S, S] to features [B, 8F, 4, 4], judged with text [B, D]; `text_projection` 0 leaves text out."""
+    """Pictures [B, 3, S, S] to features [B, 8F, 4, 4], judged with text [B, D] or by themselves."""
 
-    def __init__(self, size: int, embedding_dim: int, features: int, text_projection: int) -> None:
+    def __init__(self, a: Architecture) -> None:
         super().__init__()
+        features = a.features
         # The published stem has no batch norm; at 128 a second block without it follows.
         layers: list[nn.Module] = []
         channels = 3
-        for _ in range(1 + _extra_blocks(size)):
+        for _ in range(1 + _extra_blocks(a.size)):
             layers += [nn.Conv2d(channels, features, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
             channels = features
         for factor in (2, 4, 8):
@@ -79,8 +76,9 @@ class Discriminator(interfaces.Discriminator):
             ]
             channels = factor * features
         self.picture = nn.Sequential(*layers)
-        self.text = TextProjection(embedding_dim, text_projection) if text_projection else None
-        self.judge = nn.Conv2d(8 * features + text_projection, 1, 4, 1, 0, bias=False)
+        self.text = TextProjection(a.embedding_dim, a.text_projection) if a.discriminator_text else None
+        width = 8 * features + (a.text_projection if a.discriminator_text else 0)
+        self.judge = nn.Conv2d(width, 1, 4, 1, 0, bias=False)
 
     def features(self, images: Tensor) -> Tensor:
         return self.picture(images)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from textbloom.errors import UserError
@@ -13,15 +14,24 @@ from textbloom.seeding import generator_for
 class TrainingPairs:
     """Batches of (picture [B, 3, S, S] float32 in [-1, 1], embedding [B, D]), the same for a seed on any device.
 
+    S is `size`, a whole fraction of the pictures' own (None: their own).
+
     The last pictures of an epoch's permutation that do not fill a batch wait for another epoch: batch statistics of a
     stub would differ from all others.
     """
 
-    def __init__(self, prepared: Prepared, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, prepared: Prepared, batch_size: int, seed: int, device: torch.device, size: int | None = None
+    ) -> None:
         if len(prepared) < batch_size:
             raise UserError(
                 f"train.batch_size: {batch_size} is more than the {len(prepared)} training pictures; lower it "
                 "or raise data.limit"
+            )
+        if size is not None and prepared.images.shape[-1] % size:
+            raise UserError(
+                f"train.size: {size} is no whole fraction of the pictures' {prepared.images.shape[-1]} pixels; "
+                "lower it or change images.size"
             )
         self._images = prepared.images.to(device)
         self._embeddings = prepared.embeddings.to(device)
@@ -30,7 +40,7 @@ class TrainingPairs:
         self.batch_size = batch_size
         self._seed = seed
         self._device = device
-        self.size = prepared.images.shape[-1]
+        self.size = size or prepared.images.shape[-1]
         self.embedding_dim = prepared.embeddings.shape[1]
         self.steps_per_epoch = len(prepared) // batch_size
 
@@ -44,5 +54,11 @@ class TrainingPairs:
         rows = self._first_row + (chance * self._caption_counts).long()
         for step in range(first_step, self.steps_per_epoch):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            images = self._images[chosen.to(self._device)].float().div_(127.5).sub_(1.0)
+            images = reduced(self._images[chosen.to(self._device)].float(), self.size).div_(127.5).sub_(1.0)
             yield images.contiguous(memory_format=torch.channels_last), self._embeddings[rows[chosen].to(self._device)]
+
+
+def reduced(images: Tensor, size: int) -> Tensor:
+    """Pictures float [B, 3, S, S] to [B, 3, size, size] by area averages; S is a multiple of `size`."""
+    factor = images.shape[-1] // size
+    return images if factor == 1 else F.avg_pool2d(images, factor)

@@ -11,20 +11,25 @@ from torch import Tensor, nn
 from textbloom import devices, models, paths
 from textbloom.errors import UserError
 from textbloom.files import write_json
+from textbloom.models.interfaces import Generator
 from textbloom.seeding import generator_for
 from textbloom.tensors import load_tensors, save_tensors
 
-WEIGHTS = {"ema": paths.GENERATOR_EMA.name, "raw": paths.GENERATOR.name}
+WEIGHTS = {"ema": paths.GENERATOR_EMA, "raw": paths.GENERATOR}
 
 
 def save_networks(
     folder: Path, generator: nn.Module, ema: nn.Module, discriminator: nn.Module, config: dict[str, Any]
 ) -> None:
-    """Write the networks as safetensors, and as JSON `config`: the arguments of `models.build`, and the encoder."""
-    save_tensors(folder / paths.GENERATOR.name, generator.state_dict())
-    save_tensors(folder / paths.GENERATOR_EMA.name, ema.state_dict())
-    save_tensors(folder / paths.DISCRIMINATOR.name, discriminator.state_dict())
-    write_json(folder / paths.MODEL_CONFIG.name, config)
+    """Write the networks as safetensors, and as JSON `config`.
+
+    config: `network` holds the arguments of `models.build`, or of a second stage those of `models.refine` and in `first`
+        those of its first stage; `encoder` tells whose embeddings it was trained on.
+    """
+    save_tensors(folder / paths.GENERATOR, generator.state_dict())
+    save_tensors(folder / paths.GENERATOR_EMA, ema.state_dict())
+    save_tensors(folder / paths.DISCRIMINATOR, discriminator.state_dict())
+    write_json(folder / paths.MODEL_CONFIG, config)
 
 
 def pixels(pictures: Tensor) -> Tensor:
@@ -36,14 +41,14 @@ def pixels(pictures: Tensor) -> Tensor:
 class TrainedGenerator:
     """A generator in evaluation mode with its training's `config`."""
 
-    network: nn.Module
+    network: Generator
     config: dict[str, Any]
     device: torch.device
 
     @property
     def noise_dim(self) -> int:
         """Length Z of the noise."""
-        return int(self.config["network"]["noise_dim"])
+        return self.network.noise_dim
 
     def noise(self, count: int, seed: int) -> Tensor:
         """Standard normal noise [count, Z], drawn on the CPU: the same for a seed on every device."""
@@ -66,20 +71,23 @@ class TrainedGenerator:
 def load_generator(folder: Path, which: Literal["ema", "raw"]) -> TrainedGenerator:
     """The averaged or the raw generator of `folder`. A file that is missing or does not fit is a UserError."""
     try:
-        config = json.loads((folder / paths.MODEL_CONFIG.name).read_text(encoding="utf-8"))
+        config = json.loads((folder / paths.MODEL_CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            f"{folder / paths.MODEL_CONFIG.name} is missing: run `make repro` to train a generator"
-        ) from None
+        raise UserError(f"{folder / paths.MODEL_CONFIG} is missing: run `make repro` to train a generator") from None
     path = folder / WEIGHTS[which]
     weights = load_tensors(path)
     try:
-        network, _ = models.build(**config["network"])
+        network = _built(config)
         network.load_state_dict(weights)
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path} does not fit {folder / paths.MODEL_CONFIG.name} ({reason}): run `make repro`"
-        ) from None
+        raise UserError(f"{path} does not fit {folder / paths.MODEL_CONFIG} ({reason}): run `make repro`") from None
     device = devices.device()
     return TrainedGenerator(network.to(device).eval().requires_grad_(False), config, device)
+
+
+def _built(config: dict[str, Any]) -> Generator:
+    if "first" not in config:
+        return models.build(**config["network"])[0]
+    first, _ = models.build(**config["first"])
+    return models.refine(first, **config["network"])[0]

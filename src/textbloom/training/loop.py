@@ -71,6 +71,7 @@ def train(
     with progress(None, "train", "images", total) as bar:
         bar.update(first_step * pairs.batch_size)
         for epoch in range(first_step // per_epoch, epochs):
+            trainer.start_epoch(epoch)
             for images, text in pairs.epoch(epoch, first_step=trainer.step - epoch * per_epoch):
                 sums += trainer.advance(images, text)
                 done = trainer.step - epoch * per_epoch

@@ -10,7 +10,7 @@ from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.seeding import generator_for
 from textbloom.training.ema import Ema
 
-TERMS = ("discriminator", "generator", "d_real", "d_wrong", "d_fake", "g_fooling", "g_features", "g_pixels")
+TERMS = ("discriminator", "generator", "d_real", "d_wrong", "d_fake", "g_fooling", "g_features", "g_pixels", "g_kl")
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,13 @@ class Recipe:
     seed: int
     matching_aware: bool
     negatives_weight: float
+    saturating: bool
     feature_matching: float
     pixel_l1: float
+    conditioning_kl: float
     label_smoothing: float
     lr: float
+    lr_halving: int | None
     beta1: float
     beta2: float
     ema_decay: float
@@ -47,6 +50,14 @@ class Trainer:
         self.optimizer_g = self._adam(self.generator)
         self.optimizer_d = self._adam(self.discriminator)
         self.step = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the learning rate of an epoch (numbered from 0): halved every `lr_halving` epochs."""
+        r = self.recipe
+        rate = r.lr if r.lr_halving is None else r.lr * 0.5 ** (epoch // r.lr_halving)
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def advance(self, images: Tensor, text: Tensor) -> Tensor:
         """Update both networks once on pictures [B, 3, S, S] in [-1, 1] and text [B, D].
@@ -90,16 +101,18 @@ class Trainer:
         d, r = self.discriminator, self.recipe
         fakes = self.generator(noise, text)
         features = d.features(fakes)
-        fooling = objectives.cross_entropy(d.score(features, d.project(text)), 1.0)
-        matching = pixels = fooling.new_zeros(())
+        fooling = objectives.fooling(d.score(features, d.project(text)), r.saturating)
+        matching = pixels = divergence = fooling.new_zeros(())
         if r.feature_matching:
             with torch.no_grad():
                 real_features = d.features(images)
             matching = objectives.feature_matching(features, real_features)
         if r.pixel_l1:
             pixels = objectives.pixel_l1(fakes, images)
-        total = fooling + r.feature_matching * matching + r.pixel_l1 * pixels
-        return total, (fooling, matching, pixels)
+        if r.conditioning_kl:
+            divergence = self.generator.divergence(text)
+        total = fooling + r.feature_matching * matching + r.pixel_l1 * pixels + r.conditioning_kl * divergence
+        return total, (fooling, matching, pixels, divergence)
 
     def _noise(self, draws: int, batch: int) -> Tensor:
         stream = generator_for(self.recipe.seed, "noise", self.step, self.device)
@@ -107,7 +120,8 @@ class Trainer:
 
     def _adam(self, network: nn.Module) -> torch.optim.Adam:
         r = self.recipe
-        return torch.optim.Adam(network.parameters(), lr=r.lr, betas=(r.beta1, r.beta2), fused=True)
+        learning = [weights for weights in network.parameters() if weights.requires_grad]
+        return torch.optim.Adam(learning, lr=r.lr, betas=(r.beta1, r.beta2), fused=True)
 
     @staticmethod
     def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -1,0 +1,88 @@
+"""One training run from data to files: networks, losses, progress pictures, all resumable."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import textbloom
+from textbloom import paths, provenance
+from textbloom.files import write_json
+from textbloom.models.interfaces import Discriminator, Generator
+from textbloom.prepared import Prepared
+from textbloom.seeding import generator_for
+from textbloom.tensors import load_metadata, save_tensors
+from textbloom.training import loop, state
+from textbloom.training.data import TrainingPairs
+from textbloom.training.generator import save_networks
+from textbloom.training.report import summary, write_losses
+from textbloom.training.trainer import Recipe, Trainer
+
+SHOWN = 8  # captions on the progress sheet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is and at which picture size S it works."""
+
+    size: int
+    epochs: int
+    batch_size: int
+    grid_every: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a run leaves its networks, loss curve, summary, and the facts of the machine."""
+
+    networks: Path
+    losses: Path
+    metrics: Path
+    provenance: Path
+
+
+def run(
+    networks: tuple[Generator, Discriminator],
+    config: Mapping[str, Any],
+    recipe: Recipe,
+    plan: Plan,
+    data: Prepared,
+    outputs: Outputs,
+    device: torch.device,
+) -> None:
+    """Train `networks`, built from `config`, or go on where a killed run of the same config, data and code stopped."""
+    pairs = TrainingPairs(data, plan.batch_size, recipe.seed, device, plan.size)
+    trainer = Trainer(*networks, recipe, device)
+    shown = torch.randperm(len(data), generator=generator_for(recipe.seed, "progress captions"))[:SHOWN]
+    stream = generator_for(recipe.seed, "progress noise")
+    noise = torch.randn(len(shown), trainer.generator.noise_dim, generator=stream)
+    folder = _state_folder(config, recipe, plan, device)
+    with state.held(folder):
+        log = loop.train(
+            trainer,
+            pairs,
+            loop.Fixed(noise, data.first_embeddings[shown]),
+            epochs=plan.epochs,
+            grid_every=plan.grid_every,
+            folder=folder,
+        )
+        everything = {**config, **load_metadata(paths.EMBEDDINGS)}
+        save_networks(outputs.networks, trainer.generator, trainer.ema.network, trainer.discriminator, everything)
+        notes = {"epochs": log.sheet_epochs, "captions": [data.first_captions[i] for i in shown.tolist()]}
+        save_tensors(outputs.networks / paths.PROGRESS, {"pictures": log.sheets}, notes)
+        write_losses(outputs.losses, log.losses)
+        write_json(outputs.metrics, summary(trainer, pairs, log))
+        speed = log.steps_here * plan.batch_size / log.seconds
+        provenance.record(outputs.provenance, seconds=log.seconds, images_per_second=speed)
+    state.forget(folder)
+
+
+def _state_folder(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device) -> Path:
+    settings = [config, {**asdict(recipe), "autocast": str(recipe.autocast)}, asdict(plan), str(device)]
+    package = Path(textbloom.__file__).parent
+    code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
+    name = state.fingerprint([*settings, torch.__version__], [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS, *code])
+    return Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME / name

@@ -1,0 +1,39 @@
+"""Train the second stage of a system that has one, on the frozen generator of the first; resumes as training does."""
+
+import torch
+
+from textbloom import devices, errors, models, params, paths, prepared
+from textbloom.seeding import seed_for
+from textbloom.training import session
+from textbloom.training.generator import load_generator
+from textbloom.training.trainer import Recipe
+
+
+def main() -> None:
+    p = params.load()
+    device = devices.device()
+    data = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
+
+    first = load_generator(paths.BASE, "ema")
+    network = {**first.config["network"], "size": p.images.size}
+    torch.manual_seed(seed_for(p.seed, "refiner weights"))
+    networks = models.refine(first.network, **network)
+    recipe = Recipe(
+        seed=seed_for(p.seed, "refine"),
+        lr=p.refine.lr,
+        lr_halving=p.refine.lr_halving,
+        beta1=p.train.beta1,
+        beta2=p.train.beta2,
+        ema_decay=p.train.ema_decay,
+        autocast=devices.autocast_dtype(p.train.precision, device),
+        **p.objective.model_dump(),
+    )
+    plan = session.Plan(p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every)
+    outputs = session.Outputs(
+        paths.REFINED, paths.REFINE_LOSSES, paths.REFINE_METRICS, paths.PROVENANCE / "refine.json"
+    )
+    session.run(networks, {"network": network, "first": first.config["network"]}, recipe, plan, data, outputs, device)
+
+
+if __name__ == "__main__":
+    errors.run(main)
