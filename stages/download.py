@@ -1,14 +1,17 @@
-"""Bring the data set's archives in, as published and checked; nothing is unpacked here."""
+"""Bring the data set's archives in, as published and checked, or pack a folder; nothing is unpacked here."""
+
+from pathlib import Path
 
 from textbloom import errors, params, paths
-from textbloom.datasets.obtain import Drawing, Fetching, obtain
+from textbloom.datasets.obtain import Drawing, Fetching, Packing, obtain
 
 
 def main() -> None:
     p = params.load()
     fetching = Fetching(p.data.mirror, p.data.checksums, paths.DOWNLOADS / p.data.dataset)
     drawing = Drawing(p.drawn.count, p.drawn.seed)
-    for name, entry in obtain(p.data.dataset, paths.raw(p.data.dataset), fetching, drawing).items():
+    packing = Packing(Path(p.data.path))
+    for name, entry in obtain(p.data.dataset, paths.raw(p.data.dataset), fetching, drawing, packing).items():
         print(f"{name}: {entry.bytes:,} bytes, sha256 {entry.sha256}")
 
 

@@ -18,7 +18,7 @@ import tiny_flowers as tiny
 
 from textbloom.datasets import arrival, fetch, flowers102, transfer
 from textbloom.datasets.base import RemoteFile
-from textbloom.datasets.obtain import Drawing, Fetching, obtain
+from textbloom.datasets.obtain import Drawing, Fetching, Packing, obtain
 from textbloom.datasets.sources import Source
 from textbloom.errors import UserError
 
@@ -359,7 +359,8 @@ def test_either_set_in_a_mirror_folder_suffices(place, tmp_path, held):
 
 
 def obtained(folder: Path, mirror: Path) -> None:
-    obtain("flowers102", folder, Fetching(str(mirror), "recorded", folder.parent / "keep"), Drawing(1, 1))
+    fetching = Fetching(str(mirror), "recorded", folder.parent / "keep")
+    obtain("flowers102", folder, fetching, Drawing(1, 1), Packing(folder))
 
 
 def test_a_data_set_comes_with_a_manifest_and_the_same_bytes_each_time(tmp_path):
