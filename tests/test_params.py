@@ -147,6 +147,16 @@ def test_every_preset_is_valid_and_undone_by_the_embedded_default(project, name)
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
 
 
+def test_a_preset_leaves_nothing_behind_for_the_next_and_touches_no_key_that_none_sets(project):
+    params.apply("drawn-plain", ["data.mirror=kept"])
+    alone = (project / "params.yaml").read_text(encoding="utf-8")
+    params.apply("cub200-dcgan-bert", ["train.epochs=3"])
+    params.apply("drawn-plain", [])
+    assert (project / "params.yaml").read_text(encoding="utf-8") == alone
+    assert params.load().data.mirror == "kept"
+
+
+
 def test_the_published_preset_states_the_published_configuration(project):
     params.apply("flowers102-dcgan-bert", [])
     p = params.load()

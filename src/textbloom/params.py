@@ -13,6 +13,8 @@ from textbloom import paths
 from textbloom.errors import UserError
 from textbloom.files import replacing
 
+DEFAULT_PRESET = "drawn-dcgan-bert"
+
 # YAML 1.1 takes `1e-05` (what `dvc exp run -S train.lr=1e-5` writes) and `2e-4` for strings.
 _EXPONENT = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
 
@@ -205,7 +207,8 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
 def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAMS) -> None:
     """Write a preset and `key=value` overrides into params.yaml, keeping its comments.
 
-    Nothing is written unless the result is valid. Raises UserError for an unknown preset, key or value.
+    A preset is laid over DEFAULT_PRESET, so that what another one set before does not linger; keys that no preset sets,
+    such as data.mirror, stay. Nothing is written unless the result is valid. Raises UserError for an unknown preset, key or value.
     """
     round_trip = YAML()
     round_trip.preserve_quotes = True
@@ -216,7 +219,8 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAM
     )
     document = round_trip.load(path.read_text(encoding="utf-8"))
     if preset is not None:
-        _overlay(document, _preset(preset), f"{paths.PRESETS / preset}.yaml", ())
+        for name in (DEFAULT_PRESET, preset):
+            _overlay(document, _preset(name), f"{paths.PRESETS / name}.yaml", ())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
