@@ -1,0 +1,235 @@
+"""Training images a second: the notebook's way, the same with the data in memory, and ours; all in one run.
+
+    PYTHONPATH=src python benchmarks/training.py                     # F = 64, batch 64, 64 pixels
+    PYTHONPATH=src python benchmarks/training.py --features 128 --batch 1024
+
+System A, all losses on. The notebook's way decodes 500 × 667 JPEGs with Pillow in a DataLoader, runs the
+discriminator on every pair by itself, in float32, and reads the losses after each step. The ways take turns; the
+ratios of one turn are what a busy machine blurs least.
+"""
+
+import argparse
+import io
+import itertools
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+from textbloom import devices, models
+from textbloom.models.interfaces import Discriminator, Generator
+from textbloom.prepared import Prepared
+from textbloom.training.data import TrainingPairs
+from textbloom.training.trainer import Recipe, Trainer
+
+SIZE, EMBEDDING_DIM, NOISE_DIM = 64, 768, 100
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+def main() -> None:
+    options = _options()
+    device = devices.device()
+    with tempfile.TemporaryDirectory() as folder:
+        files = _photos(Path(folder), max(options.pictures, options.batch))
+        embeddings = torch.randn(len(files), EMBEDDING_DIM, generator=torch.Generator().manual_seed(1))
+        pictures = torch.stack([_pixels(file) for file in files])
+        in_memory = TensorDataset(pictures.float().div(127.5).sub(1.0), embeddings)
+        ours = _Ours(pictures, embeddings, options, device)
+        ways: dict[str, Callable[[int], None]] = {
+            "notebook: decodes each batch": _Notebook(_Photos(files, embeddings), options, device),
+            "notebook, data in memory": _Notebook(in_memory, options, device),
+            "ours": ours,
+        }
+        rates = {way: list[float]() for way in ways}
+        for turn, (way, run) in itertools.product(range(options.repeats + 1), ways.items()):
+            started = time.perf_counter()
+            run(options.steps)
+            _wait(device)
+            if turn:  # the first warms up
+                rates[way].append(options.steps * options.batch / (time.perf_counter() - started))
+    _report(rates, options, device, ours)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--features", type=int, default=64, help="F of both networks")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=4, help="steps a turn")
+    parser.add_argument("--repeats", type=int, default=5, help="turns after the first, which warms up")
+    parser.add_argument("--pictures", type=int, default=256, help="different pictures")
+    return parser.parse_args()
+
+
+def _photos(folder: Path, count: int) -> list[Path]:
+    """JPEGs of the size and the weight (about 50 kB) of Oxford's photos."""
+    files = []
+    for index in range(count):
+        coarse = np.random.default_rng(index).integers(0, 256, (67, 50, 3), dtype=np.uint8)
+        path = folder / f"{index}.jpg"
+        Image.fromarray(coarse).resize((500, 667), Image.Resampling.BICUBIC).save(path, quality=90)
+        files.append(path)
+    return files
+
+
+def _pixels(path: Path) -> Tensor:
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))).permute(2, 0, 1)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _networks(options: argparse.Namespace) -> tuple[Generator, Discriminator]:
+    torch.manual_seed(0)
+    return models.build(
+        "dcgan",
+        size=SIZE,
+        embedding_dim=EMBEDDING_DIM,
+        noise_dim=NOISE_DIM,
+        features=options.features,
+        text_projection=256,
+        discriminator_text=True,
+    )
+
+
+class _Photos(Dataset[tuple[Tensor, Tensor]]):
+    """Each picture decoded when it is asked for, as course notebooks do."""
+
+    def __init__(self, files: list[Path], embeddings: Tensor) -> None:
+        self._files, self._embeddings = files, embeddings
+        self._prepare = transforms.Compose(
+            [transforms.Resize((SIZE, SIZE)), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        with Image.open(io.BytesIO(self._files[index].read_bytes())) as image:
+            return self._prepare(image.convert("RGB")), self._embeddings[index]
+
+
+class _Notebook:
+    """The published listing's loop: float32, three passes of the discriminator a step, losses read every step."""
+
+    def __init__(self, data: Dataset, options: argparse.Namespace, device: torch.device) -> None:
+        self._device = device
+        self._generator, self._discriminator = (network.to(device).train() for network in _networks(options))
+        self._adam_g = torch.optim.Adam(self._generator.parameters(), 2e-4, (0.5, 0.999))
+        self._adam_d = torch.optim.Adam(self._discriminator.parameters(), 2e-4, (0.5, 0.999))
+        self._loader = DataLoader(data, options.batch, shuffle=True, drop_last=True)
+        self._batches = self._endless()
+
+    def _endless(self) -> Batches:
+        while True:
+            yield from self._loader
+
+    def __call__(self, steps: int) -> None:
+        bce, l1, l2 = nn.BCELoss(), nn.L1Loss(), nn.MSELoss()
+        generator, discriminator = self._generator, self._discriminator
+        for images, text in itertools.islice(self._batches, steps):
+            images, text = images.to(self._device), text.to(self._device)
+            ones, zeros = torch.ones(len(images), device=self._device), torch.zeros(len(images), device=self._device)
+
+            self._adam_d.zero_grad()
+            fakes = generator(torch.randn(len(images), NOISE_DIM, device=self._device), text).detach()
+            real = torch.sigmoid(discriminator(images, text)[0])
+            wrong = torch.sigmoid(discriminator(images.roll(1, 0), text)[0])
+            fake = torch.sigmoid(discriminator(fakes, text)[0])
+            d_loss = bce(real, ones) + 0.5 * (bce(wrong, zeros) + bce(fake, zeros))
+            d_loss.backward()
+            self._adam_d.step()
+
+            self._adam_g.zero_grad()
+            fakes = generator(torch.randn(len(images), NOISE_DIM, device=self._device), text)
+            judged, features = discriminator(fakes, text)
+            _, real_features = discriminator(images, text)
+            g_loss = bce(torch.sigmoid(judged), ones) + 50 * l1(fakes, images)
+            g_loss = g_loss + 100 * l2(features.mean(0), real_features.mean(0).detach())
+            g_loss.backward()
+            self._adam_g.step()
+            d_loss.item(), g_loss.item()
+
+
+class _Ours:
+    """The trainer of the train stage."""
+
+    def __init__(self, pictures: Tensor, embeddings: Tensor, options: argparse.Namespace, device: torch.device) -> None:
+        numbers = np.arange(len(pictures))
+        data = Prepared(pictures, numbers, numbers, [[""] for _ in numbers], embeddings, torch.arange(len(pictures)))
+        self._pairs = TrainingPairs(data, options.batch, 1, device)
+        recipe = Recipe(
+            seed=1,
+            matching_aware=True,
+            negatives_weight=0.5,
+            saturating=False,
+            feature_matching=100.0,
+            pixel_l1=50.0,
+            conditioning_kl=0.0,
+            label_smoothing=0.0,
+            lr=2e-4,
+            lr_halving=None,
+            beta1=0.5,
+            beta2=0.999,
+            ema_decay=0.99,
+            autocast=devices.autocast_dtype("auto", device),
+        )
+        self.trainer = Trainer(*_networks(options), recipe, device)
+        self._batches = self._endless()
+
+    def _endless(self) -> Batches:
+        for epoch in itertools.count():
+            yield from self._pairs.epoch(epoch)
+
+    def __call__(self, steps: int) -> None:
+        for images, text in itertools.islice(self._batches, steps):
+            self.trainer.advance(images, text)
+
+
+def _report(rates: dict[str, list[float]], options: argparse.Namespace, device: torch.device, ours: _Ours) -> None:
+    with FlopCounterMode(display=False) as counter:
+        ours(1)
+    flop = counter.get_total_flops() / options.batch
+    peaks = {str(dtype).removeprefix("torch."): _peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    autocast = ours.trainer.recipe.autocast
+    used = "bfloat16" if autocast == torch.bfloat16 else "float32"
+    threads = torch.get_num_threads()
+    print(f"F = {options.features}, batch {options.batch}, {SIZE}×{SIZE}, {device}, {threads} threads, {used}")
+    print(f"median of {options.repeats} interleaved turns of {options.steps} steps (least to most)\n")
+    print("| way | images/s | times the first |\n|---|---|---|")
+    baseline = next(iter(rates.values()))
+    for way, rate in rates.items():
+        ratio = statistics.median(a / b for a, b in zip(rate, baseline, strict=True))
+        print(f"| {way} | {statistics.median(rate):.1f} ({min(rate):.1f} to {max(rate):.1f}) | {ratio:.2f} |")
+    achieved = statistics.median(rates["ours"]) * flop
+    print(f"\nours: {flop / 1e9:.2f} GFLOP an image, {achieved / 1e9:.0f} GFLOP/s in {used}")
+    print("matrix product's peak: " + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items()))
+    print(f"share of the {used} peak: {achieved / peaks[used]:.0%}")
+
+
+def _peak(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
+    """FLOP/s of a large square matrix product, the best of ten."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(10):
+        _wait(device)
+        started = time.perf_counter()
+        a @ b
+        _wait(device)
+        times.append(time.perf_counter() - started)
+    return 2 * side**3 / min(times)
+
+
+if __name__ == "__main__":
+    main()
