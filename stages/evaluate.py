@@ -1,8 +1,8 @@
-"""Measure generated pictures against held-out real ones: metrics/eval.json."""
+"""Measure generated pictures against real ones, held out where any are: metrics/eval.json."""
 
 import time
 
-from textbloom import errors, params, paths, prepared, provenance
+from textbloom import errors, judged, params, paths, provenance
 from textbloom.evaluation import extractors, measures, named_colours
 from textbloom.files import write_json
 from textbloom.seeding import seed_for
@@ -12,14 +12,13 @@ from textbloom.training.generator import load_generator
 def main() -> None:
     p = params.load()
     started = time.monotonic()
-    train = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
-    test = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("test",))
-    pictures = measures.held_out(test, train, p.evaluate.samples, p.seed)
+    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, p.seed)
+    pictures = measures.compared(sides, p.evaluate.samples, p.seed)
     extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
 
     generator = load_generator(paths.MODELS, p.evaluate.generator)
     generated = generator.sample(pictures.embeddings, seed_for(p.seed, "evaluated pictures"))
-    metrics = measures.measure(extractor, generated, pictures, train, p.seed)
+    metrics = measures.measure(extractor, generated, pictures, p.seed)
     if p.evaluate.layer is not None:
         metrics["layer"] = p.evaluate.layer
     if p.data.dataset == "drawn":

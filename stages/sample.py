@@ -1,6 +1,6 @@
-"""Render what the generator makes of held-out captions, and the loss curves."""
+"""Render what the generator makes of captions, held out where any are, and the loss curves."""
 
-from textbloom import errors, params, paths, prepared
+from textbloom import errors, judged, params, paths
 from textbloom.render import showcase
 from textbloom.render.curves import loss_curves
 from textbloom.render.examples import choose
@@ -13,18 +13,16 @@ def main() -> None:
     p = params.load()
     seed, rows, columns = p.seed, p.sample.rows, p.sample.columns
     generator = load_generator(paths.MODELS, p.evaluate.generator)
-    data = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
-    held_out = prepared.load(*data, splits=("test",))
-    training = prepared.load(*data, splits=("train", "val"))
+    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, seed)
 
     # Interpolation between captions takes two a row, more than a narrow grid shows.
-    shown = choose(held_out, max(rows * columns, 2 * rows), seed)
+    shown = choose(sides, max(rows * columns, 2 * rows), seed)
     in_grid, in_rows = shown.first(rows * columns), shown.first(rows)
     pictures = showcase.samples(generator, in_grid, paths.PLOTS / "samples.png", columns, seed)
     showcase.real_beside_generated(generator, in_rows, paths.PLOTS / "real_beside_generated.png", seed)
     showcase.interpolation_captions(generator, shown.first(2 * rows), paths.PLOTS / "interpolation_captions.png", seed)
     showcase.interpolation_noise(generator, in_rows, paths.PLOTS / "interpolation_noise.png", seed)
-    showcase.nearest_training(pictures, in_grid, training.images, paths.PLOTS / "nearest_training.png", rows)
+    showcase.nearest_training(pictures, in_grid, sides.training_images, paths.PLOTS / "nearest_training.png", rows)
     progress, notes = load_tensors(paths.PROGRESS)["pictures"], load_metadata(paths.PROGRESS)
     progress_sheet(list(zip(notes["epochs"], progress, strict=True)), notes["captions"], paths.PROGRESS_SHEET)
     loss_curves(paths.LOSSES, paths.PLOTS / "losses.png")

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from textbloom import models, params, paths, prepared, provenance
+from textbloom import judged, models, params, paths, prepared, provenance
 from textbloom.errors import UserError
 from textbloom.evaluation import measures, named_colours
 from textbloom.files import write_json
@@ -194,6 +195,82 @@ def test_too_few_training_pictures_are_refused(project):
         run_stage()
 
 
+def hold_nothing_out() -> None:
+    paths.CAPTIONS.write_text(paths.CAPTIONS.read_text().replace(",test,", ",train,"))
+
+
+def test_without_held_out_pictures_a_half_of_the_training_ones_is_compared_and_the_record_says_so(project, monkeypatch):
+    hold_nothing_out()
+    sampling(flat_pictures, monkeypatch)
+    metrics = run_stage()
+    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT
+    assert (metrics["split"], metrics["n_real"]) == ("train", 110)
+    assert metrics["frechet_distance"] == pytest.approx(0, abs=1e-4)
+    assert metrics["real_floor"] > 0
+    params.apply(None, ["evaluate.samples=126"])
+    with pytest.raises(SystemExit, match="126 is more than the 125 pictures in a half of the training ones; lower it"):
+        run_stage()
+
+
+FILES = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
+
+
+def test_held_out_pictures_are_judged_and_all_training_ones_are_the_others(project):
+    sides = judged.load(*FILES, seed=1)
+    assert (sides.seen, sides.split, len(sides.pictures), len(sides.others)) == (False, "test", TEST, TRAIN)
+    assert torch.equal(sides.training_images, sides.others.images)
+
+
+def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_follow_the_seed(project):
+    whole = load_tensors(paths.IMAGES)["images"]
+    vectors = load_tensors(paths.EMBEDDINGS)["embeddings"]
+    hold_nothing_out()
+    sides = judged.load(*FILES, seed=1)
+    assert (sides.seen, sides.split) == (True, "train")
+    assert sorted([*sides.pictures.image_ids, *sides.others.image_ids]) == list(range(1, TRAIN + TEST + 1))
+    assert len(sides.pictures) == len(sides.others) == (TRAIN + TEST) // 2
+    assert len(sides.training_images) == TRAIN + TEST
+    for half in (sides.pictures, sides.others):
+        rows = half.image_ids - 1
+        assert half.image_ids.tolist() == sorted(half.image_ids)
+        assert half.first_captions == [f"flower {row}" for row in rows]
+        assert torch.equal(half.images, whole[rows])
+        assert torch.equal(half.first_embeddings, vectors[rows])
+        assert half.class_ids.tolist() == [row % 7 for row in rows]
+    again, other = judged.load(*FILES, seed=1), judged.load(*FILES, seed=2)
+    assert again.pictures.image_ids.tolist() == sides.pictures.image_ids.tolist()
+    assert other.pictures.image_ids.tolist() != sides.pictures.image_ids.tolist()
+
+
+def test_equal_pictures_are_in_one_half(project):
+    hold_nothing_out()
+    images = load_tensors(paths.IMAGES)["images"]
+    images[:140] = images[0]
+    images[200:210] = images[200]
+    save_tensors(paths.IMAGES, {"images": images})
+    for seed in range(8):
+        sides = judged.load(*FILES, seed=seed)
+        sets = [{bytes(image.numpy().tobytes()) for image in half.images} for half in (sides.pictures, sides.others)]
+        assert sets[0] & sets[1] == set()
+
+
+def test_a_subset_keeps_each_pictures_captions_and_their_vectors_in_order():
+    whole = prepared.Prepared(
+        images=torch.arange(3).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8),
+        image_ids=np.array([4, 6, 9]),
+        class_ids=np.array([1, 2, 1]),
+        captions=[["a", "b"], ["c"], ["d", "e", "f"]],
+        embeddings=torch.arange(6.0)[:, None],
+        first_row=torch.tensor([0, 2, 3]),
+    )
+    part = whole.subset(torch.tensor([0, 2]))
+    assert part.captions == [["a", "b"], ["d", "e", "f"]]
+    assert part.embeddings[:, 0].tolist() == [0, 1, 3, 4, 5]
+    assert part.first_row.tolist() == [0, 2]
+    assert part.image_ids.tolist() == [4, 9]
+    assert part.images[:, 0, 0, 0].tolist() == [0, 2]
+
+
 def test_a_missing_generator_is_refused(project):
     paths.GENERATOR_EMA.unlink()
     with pytest.raises(SystemExit, match=r"generator-ema\.safetensors is missing"):
@@ -213,9 +290,9 @@ def test_a_number_that_is_not_finite_is_refused_by_name(value):
 
 
 @pytest.fixture
-def pictures(project: Path) -> measures.HeldOut:
+def pictures(project: Path) -> measures.Compared:
     files = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
-    return measures.held_out(prepared.load(*files, ("test",)), prepared.load(*files, ("train",)), 100, seed=1)
+    return measures.compared(judged.load(*files, seed=1), 100, seed=1)
 
 
 def agreement(images: Tensor, names: list[str], which: str) -> float:

@@ -103,13 +103,23 @@ def test_the_sheets_follow_the_seed_and_the_chosen_weights(project: Path) -> Non
         assert (reseeded[name] == raw[name]) == (name in FROM_TRAINING), name
 
 
+def test_where_nothing_was_held_out_the_sheets_show_other_captions(project: Path) -> None:
+    run()
+    first = sheets(project)
+    table = project / "data" / "captions.csv"
+    table.write_text(table.read_text().replace(",test,", ",train,"))
+    run()
+    for name, sheet in sheets(project).items():
+        assert (sheet == first[name]) == (name in FROM_TRAINING), name
+
+
 def lose_the_generator(project: Path) -> None:
     (project / "models" / "generator-ema.safetensors").unlink()
 
 
-def keep_no_held_out_picture(project: Path) -> None:
+def keep_no_training_picture(project: Path) -> None:
     table = project / "data" / "captions.csv"
-    table.write_text(table.read_text().replace(",test,", ",train,"))
+    table.write_text(table.read_text().replace(",train,", ",test,").replace(",val,", ",test,"))
 
 
 def lose_the_losses(project: Path) -> None:
@@ -120,7 +130,7 @@ def lose_the_losses(project: Path) -> None:
     ("break_it", "named"),
     [
         (lose_the_generator, "models/generator-ema.safetensors is missing"),
-        (keep_no_held_out_picture, "data/captions.csv has no image of split test"),
+        (keep_no_training_picture, "data/captions.csv has no image of split train or val"),
         (lose_the_losses, "plots/losses.csv is missing"),
     ],
 )

@@ -1,5 +1,6 @@
 """What the sheets show: interpolations, neighbours, the choice of captions."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from textbloom.judged import Judged
 from textbloom.prepared import Prepared
 from textbloom.render import showcase
 from textbloom.render.examples import Examples, choose
@@ -88,11 +90,11 @@ def test_the_distance_is_in_grey_levels_and_pictures_of_128_are_averaged_first()
     assert nearest(flat, checked, 1)[1].item() == 10.0, "one pixel in four is 40 brighter"
 
 
-def held_out(classes: list[int], captions: list[str]) -> Prepared:
+def held_out(classes: list[int], captions: list[str]) -> Judged:
     """One picture a caption, filled with its number, and its number as the embedding."""
     count = len(classes)
     numbers = torch.arange(count)
-    return Prepared(
+    pictures = Prepared(
         images=numbers.to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8),
         image_ids=np.arange(count),
         class_ids=np.array(classes),
@@ -100,6 +102,7 @@ def held_out(classes: list[int], captions: list[str]) -> Prepared:
         embeddings=torch.stack([numbers.float(), torch.full((count,), -1.0)], dim=1).reshape(-1, 1),
         first_row=2 * numbers,
     )
+    return Judged(pictures, pictures, seen=False)
 
 
 def test_shown_captions_are_of_as_many_classes_as_there_are() -> None:
@@ -217,6 +220,27 @@ def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero(sheet
         assert distances == sorted(distances)
         assert distances[1] > 50, "unrelated noise pictures are far apart"
     assert "generated pictures 0, real held-out pictures" in sheets[0].note
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_every_sheet_says_in_its_title_whether_training_saw_the_captions(sheets: list[Sheet], seen: bool) -> None:
+    generator, path = Recorder(), Path("unused.png")
+    shown = dataclasses.replace(examples(4), seen=seen)
+    made = showcase.samples(generator, shown, path, columns=2, seed=1)
+    showcase.real_beside_generated(generator, shown, path, seed=1)
+    showcase.interpolation_captions(generator, shown.first(2), path, seed=1)
+    showcase.interpolation_noise(generator, shown.first(2), path, seed=1)
+    showcase.nearest_training(made, shown, shown.images, path, rows=2)
+    assert sheets[0].title == f"Generated for captions that training {'saw' if seen else 'never saw'}"
+    assert len(sheets) == 5
+    assert {sheet.title.endswith("(captions seen in training)") for sheet in sheets[1:]} == {seen}
+
+
+def test_a_real_picture_that_training_saw_is_not_compared_with_itself(sheets: list[Sheet]) -> None:
+    training = torch.tensor([10, 17, 60]).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    shown = Examples(["one"], torch.randn(1, 5), training[:1], seen=True)
+    showcase.nearest_training(training[:1], shown, training, Path("unused.png"), rows=1)
+    assert "generated pictures 0, real ones, to the nearest other, 7." in sheets[0].note
 
 
 def test_one_caption_and_few_training_pictures_are_enough_for_every_sheet(tmp_path: Path) -> None:

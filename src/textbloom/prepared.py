@@ -50,6 +50,22 @@ class Prepared:
         """Captions of each image, int64 [N]."""
         return torch.tensor([len(captions) for captions in self.captions])
 
+    def subset(self, rows: Tensor) -> "Prepared":
+        """The images of `rows`, int64 [n], ascending so that they stay ordered."""
+        counts = self.caption_counts[rows]
+        own = [
+            torch.arange(first, first + count)
+            for first, count in zip(self.first_row[rows].tolist(), counts.tolist(), strict=True)
+        ]
+        return Prepared(
+            images=self.images[rows],
+            image_ids=self.image_ids[rows.numpy()],
+            class_ids=self.class_ids[rows.numpy()],
+            captions=[self.captions[row] for row in rows.tolist()],
+            embeddings=self.embeddings[torch.cat(own)],
+            first_row=counts.cumsum(0) - counts,
+        )
+
 
 def read_captions(path: Path) -> pd.DataFrame:
     """data/captions.csv, every caption a string (one that reads "nan" too)."""

@@ -89,7 +89,7 @@ def choices(probe: Probe, texts: Sequence[str], embeddings: Tensor) -> Choices:
     _, first, own = np.unique(np.array(texts, dtype=object), return_index=True, return_inverse=True)
     if len(first) < AMONG:
         raise UserError(
-            f"retrieval needs {AMONG} different held-out captions, the test split has {len(first)}: "
+            f"retrieval needs {AMONG} different captions, the side that is compared has {len(first)}: "
             "raise data.limit or drawn.count"
         )
     return Choices(probe.texts(embeddings[torch.from_numpy(first)]), torch.from_numpy(own))

@@ -11,51 +11,52 @@ from torch import Tensor
 from textbloom.errors import UserError
 from textbloom.evaluation import alignment, fidelity
 from textbloom.evaluation.extractors import Extractor, Features
-from textbloom.prepared import Prepared
+from textbloom.judged import Judged
 from textbloom.seeding import generator_for, seed_for
 
 DIGITS = 6
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """The n test pictures that are compared with n generated ones.
+class Compared:
+    """The n real pictures that are compared with n generated ones.
 
-    test: the whole test split, whose captions pictures choose from.
-    rows: int64 [n], ascending, those of `test` that are used.
+    judged: all that could be compared, whose captions pictures choose from, and the others.
+    rows: int64 [n], ascending, those of `judged.pictures` that are used.
     """
 
-    test: Prepared
+    judged: Judged
     rows: Tensor
 
     @property
     def images(self) -> Tensor:
         """uint8 [n, 3, S, S]."""
-        return self.test.images[self.rows]
+        return self.judged.pictures.images[self.rows]
 
     @property
     def embeddings(self) -> Tensor:
         """Embeddings of the first captions, float32 [n, D]."""
-        return self.test.first_embeddings[self.rows]
+        return self.judged.pictures.first_embeddings[self.rows]
 
     @property
     def image_ids(self) -> list[int]:
         """n ids."""
-        return self.test.image_ids[self.rows.numpy()].tolist()
+        return self.judged.pictures.image_ids[self.rows.numpy()].tolist()
 
 
-def held_out(test: Prepared, train: Prepared, samples: int, seed: int) -> HeldOut:
-    """A seeded choice of `samples` test pictures. Too few pictures in either split are a UserError."""
-    for name, split in (("test", test), ("training", train)):
-        if len(split) < samples:
+def compared(judged: Judged, samples: int, seed: int) -> Compared:
+    """A seeded choice of `samples` judged pictures. Too few of them or of the others are a UserError."""
+    names = ["pictures in a half of the training ones"] * 2 if judged.seen else ["test pictures", "training pictures"]
+    for name, pictures in zip(names, (judged.pictures, judged.others), strict=True):
+        if len(pictures) < samples:
             raise UserError(
-                f"evaluate.samples: {samples} is more than the {len(split)} {name} pictures; lower it, "
+                f"evaluate.samples: {samples} is more than the {len(pictures)} {name}; lower it, "
                 "or raise data.limit or drawn.count"
             )
-    return HeldOut(test, _some(len(test), samples, seed, "held-out pictures"))
+    return Compared(judged, _some(len(judged.pictures), samples, seed, "held-out pictures"))
 
 
-def measure(extractor: Extractor, generated: Tensor, pictures: HeldOut, train: Prepared, seed: int) -> dict[str, Any]:
+def measure(extractor: Extractor, generated: Tensor, pictures: Compared, seed: int) -> dict[str, Any]:
     """Fidelity and alignment of generated pictures uint8 [n, 3, S, S], each made for the caption of the same row.
 
     Returns the keys of metrics/eval.json that hold for every data set; those that the extractor cannot give are absent.
@@ -67,20 +68,20 @@ def measure(extractor: Extractor, generated: Tensor, pictures: HeldOut, train: P
             f"{pictures.images.shape[-1]}: run `make repro`"
         )
     fake = extractor(generated, "generated pictures")
-    real = extractor(pictures.images, "real test pictures")
-    training = extractor(train.images, "real training pictures")
+    real = extractor(pictures.images, "real pictures")
+    others = extractor(pictures.judged.others.images, "real training pictures")
     conditions = {
         "extractor": extractor.network.get_name(),
         "image_size": generated.shape[-1],
         "n_fake": len(generated),
         "n_real": len(pictures.rows),
         "seed": seed,
-        "split": "test",
+        "split": pictures.judged.split,
     }
     return {
         **conditions,
-        **_fidelity(fake, real, training, seed),
-        **_alignment(fake, real, training, pictures, train, seed),
+        **_fidelity(fake, real, others, seed),
+        **_alignment(fake, real, others, pictures, seed),
     }
 
 
@@ -92,12 +93,12 @@ def finished(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for name, v in metrics.items()}
 
 
-def _fidelity(fake: Features, real: Features, training: Features, seed: int) -> dict[str, float]:
+def _fidelity(fake: Features, real: Features, others: Features, seed: int) -> dict[str, float]:
     # torch-fidelity seeds numpy's older generator, which takes 32 bits.
     torch_fidelity_seed = seed_for(seed, "torch-fidelity") % 2**32
     kernel, spread = fidelity.kernel_distance(fake.features, real.features, torch_fidelity_seed)
     precision, recall = fidelity.precision_recall(fake.features, real.features)
-    floor = training.features[_some(len(training.features), len(real.features), seed, "floor pictures")]
+    floor = others.features[_some(len(others.features), len(real.features), seed, "floor pictures")]
     metrics = {
         "frechet_distance": fidelity.frechet_distance(fake.features, real.features),
         "real_floor": fidelity.frechet_distance(floor, real.features),
@@ -111,11 +112,10 @@ def _fidelity(fake: Features, real: Features, training: Features, seed: int) -> 
     return metrics
 
 
-def _alignment(
-    fake: Features, real: Features, training: Features, pictures: HeldOut, train: Prepared, seed: int
-) -> dict[str, float]:
-    probe = alignment.fit_probe(training.features, train.first_embeddings, seed)
-    choices = alignment.choices(probe, pictures.test.first_captions, pictures.test.first_embeddings)
+def _alignment(fake: Features, real: Features, others: Features, pictures: Compared, seed: int) -> dict[str, float]:
+    judged = pictures.judged
+    probe = alignment.fit_probe(others.features, judged.others.first_embeddings, seed)
+    choices = alignment.choices(probe, judged.pictures.first_captions, judged.pictures.first_embeddings)
     own = choices.own[pictures.rows]
     shuffled = own[alignment.strangers(len(own), seed)]
     seen = probe.pictures(fake.features)

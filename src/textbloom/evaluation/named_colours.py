@@ -8,12 +8,12 @@ from torch import Tensor
 from textbloom.errors import UserError
 from textbloom.evaluation import alignment
 from textbloom.evaluation.colours import colour_accuracy
-from textbloom.evaluation.measures import HeldOut
+from textbloom.evaluation.measures import Compared
 
 NAMES = {"petal_colour": str, "centre_colour": str}
 
 
-def measure(generated: Tensor, pictures: HeldOut, attributes: Path, seed: int) -> dict[str, float]:
+def measure(generated: Tensor, pictures: Compared, attributes: Path, seed: int) -> dict[str, float]:
     """`petal_colour_accuracy` and `centre_colour_accuracy`, each also of the drawn originals and of shuffled captions.
 
     Args:

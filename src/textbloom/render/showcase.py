@@ -1,4 +1,4 @@
-"""The sheets that show what a trained generator does with held-out captions."""
+"""The sheets that show what a trained generator does with captions, held-out ones where any are."""
 
 from pathlib import Path
 from typing import Protocol
@@ -30,7 +30,8 @@ class Generator(Protocol):
 def samples(generator: Generator, shown: Examples, path: Path, columns: int, seed: int) -> Tensor:
     """Write one generated picture for each caption as a grid; returns the pictures uint8 [n, 3, S, S]."""
     pictures = generator.sample(shown.embeddings, seed)
-    caption_grid(pictures, shown.captions, path, columns, title="Generated for captions that training never saw")
+    which = "saw" if shown.seen else "never saw"
+    caption_grid(pictures, shown.captions, path, columns, title=f"Generated for captions that training {which}")
     return pictures
 
 
@@ -44,7 +45,7 @@ def real_beside_generated(generator: Generator, shown: Examples, path: Path, see
         for caption, real, generated in zip(shown.captions, shown.images, pictures, strict=True)
     ]
     headings = ["real", "generated, from three noises", "", ""]
-    Sheet(rows, title="Real beside generated", headings=headings, first_apart=True).save(path)
+    Sheet(rows, title=_title("Real beside generated", shown), headings=headings, first_apart=True).save(path)
 
 
 def interpolation_captions(generator: Generator, shown: Examples, path: Path, seed: int) -> None:
@@ -57,7 +58,7 @@ def interpolation_captions(generator: Generator, shown: Examples, path: Path, se
         pictures = generator.sample(path_between, seed, noise=z.expand(STEPS, -1))
         rows.append(Row(pictures, left=shown.captions[first], right=shown.captions[second]))
     note = "Evenly spaced mixtures of the two captions' embeddings; one noise a row."
-    Sheet(rows, title="From one caption to another", note=note, tile=128).save(path)
+    Sheet(rows, title=_title("From one caption to another", shown), note=note, tile=128).save(path)
 
 
 def interpolation_noise(generator: Generator, shown: Examples, path: Path, seed: int) -> None:
@@ -68,7 +69,7 @@ def interpolation_noise(generator: Generator, shown: Examples, path: Path, seed:
         between = spherical(start, end, STEPS)
         rows.append(Row(generator.sample(embedding.expand(STEPS, -1), seed, noise=between), left=caption))
     note = "The caption stays; the noise turns from one draw to another at equal angles."
-    Sheet(rows, title="One caption, from one noise to another", note=note, tile=128).save(path)
+    Sheet(rows, title=_title("One caption, from one noise to another", shown), note=note, tile=128).save(path)
 
 
 def nearest_training(pictures: Tensor, shown: Examples, training: Tensor, path: Path, rows: int) -> None:
@@ -80,7 +81,10 @@ def nearest_training(pictures: Tensor, shown: Examples, training: Tensor, path: 
     """
     count = min(NEIGHBOURS, len(training))
     indices, distances = nearest(pictures, training, count)
-    _, of_real = nearest(shown.images, training, 1)
+    # A real picture that training saw is its own nearest: the next one tells.
+    own = 1 if shown.seen and len(training) > 1 else 0
+    of_real = nearest(shown.images, training, own + 1)[1][:, own]
+    real = "real ones, to the nearest other," if shown.seen else "real held-out pictures"
     strips = [
         Row(
             torch.cat([pictures[i : i + 1], training[indices[i]]]),
@@ -92,12 +96,22 @@ def nearest_training(pictures: Tensor, shown: Examples, training: Tensor, path: 
     note = (
         "Beneath each training picture: the root mean square difference of its pixels from the generated one's, "
         f"0 to 255, at 64×64. Median distance to the nearest, over {len(pictures)} captions: generated pictures "
-        f"{distances[:, 0].median():.0f}, real held-out pictures {of_real.median():.0f}. A copy would be at 0."
+        f"{distances[:, 0].median():.0f}, {real} {of_real.median():.0f}. A copy would be at 0."
     )
     headings = ["generated", "nearest training pictures", *[""] * (count - 1)]
     Sheet(
-        strips, title="Nearest training pictures", note=note, headings=headings, row_gap=14, tile=128, first_apart=True
+        strips,
+        title=_title("Nearest training pictures", shown),
+        note=note,
+        headings=headings,
+        row_gap=14,
+        tile=128,
+        first_apart=True,
     ).save(path)
+
+
+def _title(text: str, shown: Examples) -> str:
+    return f"{text} (captions seen in training)" if shown.seen else text
 
 
 def _noise(generator: Generator, count: int, seed: int, purpose: str) -> Tensor:
