@@ -1,17 +1,24 @@
 import gzip
 import random
 import re
+import stat
+import struct
 import tarfile
+import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
-from tiny_flowers import write_archive
+from tiny_flowers import write_archive, write_zip
 
 from textbloom.datasets import archives, guards
 from textbloom.errors import UserError
 
 ANY = re.compile(".*", re.DOTALL)
 CONTENTS = {"a/one.txt": b"first", "a/two.txt": bytes(range(256)) * 8, "a/three.txt": b""}
+
+
+WRITERS = {"tgz": write_archive, "zip": write_zip}
 
 
 def read(path: Path) -> dict[str, bytes]:
@@ -24,15 +31,17 @@ def header(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     return member
 
 
-def test_members_come_whole_and_in_the_order_of_the_archive(tmp_path):
-    path = tmp_path / "x.tgz"
-    write_archive(path, CONTENTS)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_members_come_whole_and_in_the_order_of_the_archive(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    WRITERS[kind](path, CONTENTS)
     assert list(read(path).items()) == list(CONTENTS.items())
 
 
-def test_only_members_whose_whole_name_is_wanted_are_given(tmp_path):
-    path = tmp_path / "x.tgz"
-    write_archive(path, CONTENTS)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_only_members_whose_whole_name_is_wanted_are_given(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    WRITERS[kind](path, CONTENTS)
     assert [match[1] for match, _ in archives.members(path, re.compile(r"a/(t\w+)\.txt"))] == ["two", "three"]
     assert list(archives.members(path, re.compile("two"))) == []
 
@@ -62,13 +71,14 @@ def test_what_could_reach_out_of_the_archive_is_refused_by_name(tmp_path, member
     assert "x.tgz" in str(caught.value)
 
 
-def test_an_archive_cut_at_any_byte_is_refused(tmp_path):
-    path = tmp_path / "x.tgz"
-    write_archive(path, CONTENTS)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_an_archive_cut_at_any_byte_is_refused(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    WRITERS[kind](path, CONTENTS)
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"x\.tgz is damaged"):
+        with pytest.raises(UserError, match=rf"x\.{kind} is damaged"):
             read(path)
 
 
@@ -132,4 +142,131 @@ def test_bytes_after_the_tars_end_count_towards_a_bomb(tmp_path):
     with gzip.open(path, "ab") as file:
         file.write(bytes(17 * 2**20))
     with pytest.raises(UserError, match="decompression bomb"):
+        read(path)
+
+
+def zipped(name: str, mode: int = 0) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name)
+    member.external_attr = mode << 16
+    return member
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        zipped("/etc/passwd"),
+        zipped("../outside.txt"),
+        zipped("a/../../outside.txt"),
+        zipped("..\\outside.txt"),
+        zipped("C:/outside.txt"),
+        zipped("link", stat.S_IFLNK | 0o777),
+        zipped("pipe", stat.S_IFIFO),
+        zipped("disk", stat.S_IFBLK),
+    ],
+    ids=lambda member: f"{member.filename} {member.external_attr >> 16:o}",
+)
+def test_what_could_reach_out_of_a_zip_is_refused_by_name_wanted_or_not(tmp_path, member):
+    path = tmp_path / "x.zip"
+    write_zip(path, [(zipped("a/one.txt"), b"first"), (member, b"/etc/passwd")])
+    with pytest.raises(UserError, match=re.escape(repr(member.filename))) as caught:
+        list(archives.members(path, re.compile(r"a/one\.txt")))
+    assert "x.zip" in str(caught.value)
+
+
+def test_folders_and_modes_of_honest_zips_pass(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, [(zipped("a/", stat.S_IFDIR | 0o755), b""), (zipped("a/one.txt", stat.S_IFREG | 0o644), b"first")])
+    assert read(path) == {"a/one.txt": b"first"}
+
+
+def test_an_encrypted_member_is_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, {"one.txt": b"first"})
+    whole = bytearray(path.read_bytes())
+    # the flags of the local header, then those of the directory
+    whole[6] |= 1
+    whole[whole.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match=r"x\.zip: member 'one\.txt' is encrypted"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_two_members_of_one_name_are_refused(tmp_path, kind):
+    path = tmp_path / f"x.{kind}"
+    headers = {"tgz": header, "zip": zipped}[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # zipfile warns of the second name
+        WRITERS[kind](path, [(headers("one.txt"), b"first"), (headers("one.txt"), b"second")])
+    with pytest.raises(UserError, match=r"'one\.txt' is there twice"):
+        read(path)
+
+
+def test_a_changed_byte_never_changes_what_is_read_of_a_zip(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, CONTENTS)
+    whole = path.read_bytes()
+    refused = 0
+    for position in range(len(whole)):
+        for bit in (position % 8, (position + 3) % 8):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1 << bit]) + whole[position + 1 :])
+            try:
+                # times, versions and attributes stand there twice or matter to no content
+                assert read(path) == CONTENTS
+            except UserError:
+                refused += 1
+    assert refused > 0.5 * 2 * len(whole)
+
+
+def test_an_entry_of_a_zips_directory_that_swallows_the_next_is_noticed(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, {"aaa": b"first", "bbb": b"second"})
+    whole = bytearray(path.read_bytes())
+    # the comment of the first is said to be as long as the whole entry of the second: 46 bytes and its name
+    place = whole.index(b"PK\x01\x02") + 32
+    whole[place : place + 2] = struct.pack("<H", 46 + 3)
+    path.write_bytes(whole)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["aaa"]
+    with pytest.raises(UserError, match=r"x\.zip is damaged at its directory \(1 of 2 members in it\)"):
+        read(path)
+
+
+def test_a_member_of_a_zip_that_lies_about_its_length_is_not_unpacked_further(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, {"zeros": bytes(8 * 2**20)})
+    whole = bytearray(path.read_bytes())
+    length = struct.pack("<L", 8 * 2**20)
+    assert whole.count(length) == 2
+    path.write_bytes(whole.replace(length, struct.pack("<L", 100)))
+    with pytest.raises(UserError, match=r"x\.zip is damaged at zeros"):
+        read(path)
+
+
+def test_a_zip_bomb_stops_at_the_permitted_ratio_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, {f"zeros{number}": bytes(8 * 2**20) for number in range(4)})
+    given = []
+    with pytest.raises(UserError, match=r"x\.zip unpacks to more than 16 MiB"):
+        given.extend(match[0] for match, _ in archives.members(path, ANY))
+    assert given == ["zeros0", "zeros1"]
+
+
+def test_a_member_of_a_zip_too_long_for_a_photo_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(guards, "MEMBER_BYTES", 1000)
+    path = tmp_path / "x.zip"
+    write_zip(path, {"long.jpg": bytes(1001)})
+    with pytest.raises(UserError, match=r"'long\.jpg'"):
+        read(path)
+
+
+def test_zips_whose_members_share_bytes_are_refused(tmp_path):
+    path = tmp_path / "x.zip"
+    write_zip(path, {"aaa": random.Random(0).randbytes(5000), "bbb": b"short"})
+    whole = bytearray(path.read_bytes())
+    # the directory's second entry points at the first member's place
+    second = whole.rindex(b"PK\x01\x02")
+    whole[second + 42 : second + 46] = bytes(4)
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match=r"x\.zip is damaged"):
         read(path)

@@ -1,5 +1,4 @@
 import contextlib
-import gzip
 import hashlib
 import json
 import os
@@ -7,14 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import tiny_flowers as tiny
+from hostile_server import Server, serving
 
 from textbloom.datasets import arrival, fetch, flowers102, transfer
 from textbloom.datasets.base import RemoteFile
@@ -25,78 +23,19 @@ from textbloom.errors import UserError
 # random bytes behind the first two of a gzip file; larger than any buffer on the way
 WHOLE = b"\x1f\x8b" + hashlib.shake_256(b"archive").digest(2 * 2**20)
 MD5 = hashlib.md5(WHOLE).hexdigest()
-PAGE = b"<!doctype html><title>Quota exceeded</title>" * 100
 QUICK = transfer.Patience(connection=2, byte=0.5, chunk=60)
-
-
-class Misbehaving(BaseHTTPRequestHandler):
-    """Serves WHOLE under every name; the first folder of the path is what goes wrong."""
-
-    def do_GET(self) -> None:
-        server = self.server
-        assert isinstance(server, Server)
-        server.asked.append(self.path)
-        fault = self.path.split("/")[1]
-        if fault in ("404", "500"):
-            self.send_error(int(fault))
-            return
-        if fault == "moved":
-            self.send_response(302)
-            self.send_header("Location", "/whole/x.tgz")
-            self.send_header("Content-Length", "3")
-            self.end_headers()
-            self.wfile.write(b"see")
-            return
-        body = {"page": PAGE, "nothing": b"", "swapped": WHOLE[:-1] + b"?"}.get(fault, WHOLE)
-        squeezed = fault == "squeezes" and "gzip" in self.headers.get("Accept-Encoding", "")
-        if squeezed:
-            body = gzip.compress(body)
-        length = {"claims-less": len(body) // 2, "claims-more": len(body) + 100, "claims-nonsense": "many"}
-        self.send_response(200)
-        if squeezed:
-            self.send_header("Content-Encoding", "gzip")
-        if fault not in ("claims-nothing", "drip-without-length"):
-            self.send_header("Content-Length", str(length.get(fault, len(body))))
-        self.end_headers()
-        with contextlib.suppress(OSError):  # the other side may hang up first
-            self.wfile.write(body[: len(body) // 2])
-            self.wfile.flush()
-            if fault.startswith("drip"):
-                while not server.closing.wait(0.02):
-                    self.wfile.write(b"?")
-            elif fault == "stall":
-                server.stalled.set()
-                server.closing.wait(20)
-            elif fault != "early":
-                self.wfile.write(body[len(body) // 2 :])
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Misbehaving)
-        self.asked: list[str] = []
-        self.stalled = threading.Event()
-        self.closing = threading.Event()
-
-    def url(self, fault: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{fault}/x.tgz"
 
 
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Server]:
+    """Serves WHOLE under every name; the first folder of the path is what goes wrong."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with serving(lambda path: (path.split("/")[1], WHOLE)) as running:
         yield running
-        running.closing.set()
-        running.shutdown()
-        thread.join()
+
+
+def url(server: Server, fault: str) -> str:
+    return server.url(f"{fault}/x.tgz")
 
 
 class Place:
@@ -124,9 +63,9 @@ def place(tmp_path) -> Place:
 
 @pytest.mark.parametrize("how", ["whole", "moved", "claims-nothing", "squeezes"])
 def test_a_sound_server_delivers_the_file_and_its_record(server, place, how):
-    entries = place.get(server.url(how), md5=MD5)
+    entries = place.get(url(server, how), md5=MD5)
     assert (place.folder / "x.tgz").read_bytes() == WHOLE
-    assert entries == {"x.tgz": fetch.Entry(server.url(how), len(WHOLE), hashlib.sha256(WHOLE).hexdigest())}
+    assert entries == {"x.tgz": fetch.Entry(url(server, how), len(WHOLE), hashlib.sha256(WHOLE).hexdigest())}
     assert place.files == ["x.tgz"]
 
 
@@ -147,36 +86,36 @@ FAULTS = {
 @pytest.mark.parametrize(("fault", "reason"), FAULTS.items())
 def test_a_misbehaving_server_is_named_with_the_way_out_and_leaves_nothing_behind(server, place, fault, reason):
     with pytest.raises(UserError) as caught:
-        place.get(server.url(fault), md5=MD5)
+        place.get(url(server, fault), md5=MD5)
     message = str(caught.value)
-    assert "x.tgz" in message and server.url(fault) in message and reason in message
+    assert "x.tgz" in message and url(server, fault) in message and reason in message
     assert "SET=data.mirror=<that folder>" in message and "\n" not in message
     assert place.files == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_next_address_makes_up_for_a_bad_one(server, place, fault):
-    entries = place.get(server.url(fault), server.url("whole"), md5=MD5)
-    assert entries["x.tgz"].source == server.url("whole")
+    entries = place.get(url(server, fault), url(server, "whole"), md5=MD5)
+    assert entries["x.tgz"].source == url(server, "whole")
     assert (place.folder / "x.tgz").read_bytes() == WHOLE
 
 
 @pytest.mark.parametrize("library", ["pooch", "gdown"])
-def test_a_server_that_drips_for_ever_is_given_up_for_the_next_address(server, place, monkeypatch, library):
+def test_a_server_that_drips_for_ever_is_given_up_for_the_next_url(server, place, monkeypatch, library):
     if library == "gdown":
         monkeypatch.setattr(transfer, "_DRIVE", f"http://127.0.0.1:{server.server_port}/drip")
     # WHOLE's other half would take hours; each byte comes well before the limit between bytes
     hasty = QUICK._replace(chunk=0.3)
     with pytest.raises(UserError, match=r"too slow, less than one chunk in 0\.3 s"):
-        place.get(server.url("drip"), patience=hasty)
-    entries = place.get(server.url("drip"), server.url("whole"), patience=hasty)
-    assert entries["x.tgz"].source == server.url("whole")
+        place.get(url(server, "drip"), patience=hasty)
+    entries = place.get(url(server, "drip"), url(server, "whole"), patience=hasty)
+    assert entries["x.tgz"].source == url(server, "whole")
     assert place.files == ["x.tgz"]
 
 
 def test_a_drip_that_hides_its_length_is_not_taken_for_whole_when_it_is_cut_off(server, place):
     with pytest.raises(UserError, match="too slow"):
-        place.get(server.url("drip-without-length"), patience=QUICK._replace(chunk=0.3))
+        place.get(url(server, "drip-without-length"), patience=QUICK._replace(chunk=0.3))
     assert place.files == []
 
 
@@ -192,8 +131,8 @@ def test_without_a_connection_every_address_is_named(place):
 def test_a_wrong_md5_names_both_and_recorded_accepts_the_file(server, place):
     published = "0" * 32
     with pytest.raises(UserError, match=f"md5 {MD5} instead of the published {published}.*data.checksums=recorded"):
-        place.get(server.url("whole"), md5=published)
-    assert place.get(server.url("whole"), md5=published, checksums="recorded")["x.tgz"].bytes == len(WHOLE)
+        place.get(url(server, "whole"), md5=published)
+    assert place.get(url(server, "whole"), md5=published, checksums="recorded")["x.tgz"].bytes == len(WHOLE)
 
 
 def test_a_file_too_large_for_the_disk_is_refused_before_its_first_byte(server, place, monkeypatch):
@@ -203,7 +142,7 @@ def test_a_file_too_large_for_the_disk_is_refused_before_its_first_byte(server, 
     written: list[bytes] = []
     monkeypatch.setattr(arrival.Arrival, "write", lambda _, chunk: written.append(chunk))
     with pytest.raises(UserError, match=r"x\.tgz .* MB free"):
-        place.get(server.url("whole"))
+        place.get(url(server, "whole"))
     assert written == [] and place.files == []
 
 
@@ -217,7 +156,7 @@ def test_a_file_shorter_or_longer_than_announced_is_refused(tmp_path):
 
 
 def test_whole_files_of_an_unfinished_run_are_not_fetched_again(server, place):
-    good, bad = (server.url("whole"),), (server.url("404"),)
+    good, bad = (url(server, "whole"),), (url(server, "404"),)
     with pytest.raises(UserError):
         place.get_all([RemoteFile("a.tgz", good, None), RemoteFile("b.tgz", bad, None)])
     assert list(place.folder.iterdir()) == []
@@ -229,14 +168,14 @@ def test_whole_files_of_an_unfinished_run_are_not_fetched_again(server, place):
 
 @pytest.mark.parametrize("harm", ["file changed", "note cut", "other address", "other md5"])
 def test_a_kept_file_in_doubt_is_fetched_again(server, place, harm):
-    good = server.url("whole")
+    good = url(server, "whole")
     with pytest.raises(UserError):
-        place.get_all([RemoteFile("a.tgz", (good,), None), RemoteFile("b.tgz", (server.url("404"),), None)])
+        place.get_all([RemoteFile("a.tgz", (good,), None), RemoteFile("b.tgz", (url(server, "404"),), None)])
     if harm == "file changed":
         (place.keep / "a.tgz").write_bytes(WHOLE[:-1])
     elif harm == "note cut":
         (place.keep / "a.tgz.json").write_text('{"source": "')
-    address = server.url("claims-nothing") if harm == "other address" else good
+    address = url(server, "claims-nothing") if harm == "other address" else good
     server.asked.clear()
     with contextlib.suppress(UserError):
         place.get_all([RemoteFile("a.tgz", (address,), "0" * 32 if harm == "other md5" else None)])
@@ -245,16 +184,16 @@ def test_a_kept_file_in_doubt_is_fetched_again(server, place, harm):
 
 def test_a_drive_address_goes_through_gdown_into_the_same_checks(server, place, monkeypatch):
     monkeypatch.setattr(transfer, "_DRIVE", f"http://127.0.0.1:{server.server_port}/")
-    assert place.get(server.url("whole"), md5=MD5)["x.tgz"].bytes == len(WHOLE)
+    assert place.get(url(server, "whole"), md5=MD5)["x.tgz"].bytes == len(WHOLE)
     assert (place.folder / "x.tgz").read_bytes() == WHOLE
     for fault in ("404", "500", "page", "early", "claims-more", "swapped", "stall"):
         with pytest.raises(UserError, match="could not be fetched"):
-            place.get(server.url(fault), md5=MD5)
+            place.get(url(server, fault), md5=MD5)
     assert place.files == ["x.tgz"]
 
 
 def test_a_mirror_is_asked_for_the_published_name_and_nobody_else_is(server, place):
-    file = RemoteFile("x.tgz", (server.url("404"),), MD5)
+    file = RemoteFile("x.tgz", (url(server, "404"),), MD5)
     for mirror in (f"http://127.0.0.1:{server.server_port}/whole", f"http://127.0.0.1:{server.server_port}/whole/"):
         place.get_all([file], mirror=mirror)
     assert server.asked == ["/whole/x.tgz"] * 2
@@ -286,14 +225,14 @@ file = base.RemoteFile("x.tgz", (sys.argv[1],), None)
 fetch.fetch_all([file], Path(sys.argv[2]), Path(sys.argv[3]), None, "recorded")
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-    arguments = [sys.executable, "-c", code, server.url("stall"), str(place.folder), str(place.keep)]
+    arguments = [sys.executable, "-c", code, url(server, "stall"), str(place.folder), str(place.keep)]
     with subprocess.Popen(arguments, env=environment, stderr=subprocess.DEVNULL) as process:
         assert server.stalled.wait(60)
         while not any(path.stat().st_size for path in place.keep.rglob("*")):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert not (place.keep / "x.tgz").exists() and not (place.folder / "x.tgz").exists()
-    place.get(server.url("stall"), server.url("whole"))
+    place.get(url(server, "stall"), url(server, "whole"))
     assert (place.folder / "x.tgz").read_bytes() == WHOLE
     assert place.files == ["x.tgz"]
 
@@ -307,8 +246,8 @@ def first(place: Place, *sources: Source, mirror: str | None = None) -> list[str
 
 
 def test_the_second_source_makes_up_for_a_file_that_the_first_lacks(server, place, capsys):
-    bad = Source((*source_of("a.tgz", at=server.url("whole")).files, *source_of("b.tgz", at=server.url("404")).files))
-    assert first(place, bad, source_of("c.tgz", at=server.url("whole"))) == ["c.tgz"]
+    bad = Source((*source_of("a.tgz", at=url(server, "whole")).files, *source_of("b.tgz", at=url(server, "404")).files))
+    assert first(place, bad, source_of("c.tgz", at=url(server, "whole"))) == ["c.tgz"]
     # what came of the first source is not left lying about
     assert place.files == ["c.tgz"]
     printed = capsys.readouterr().out
@@ -316,17 +255,17 @@ def test_the_second_source_makes_up_for_a_file_that_the_first_lacks(server, plac
 
 
 def test_the_first_source_is_preferred_and_the_second_not_even_asked(server, place):
-    assert first(place, source_of("a.tgz", at=server.url("whole")), source_of("c.tgz", at=server.url("404"))) == [
+    assert first(place, source_of("a.tgz", at=url(server, "whole")), source_of("c.tgz", at=url(server, "404"))) == [
         "a.tgz"
     ]
     assert server.asked == ["/whole/a.tgz"]
 
 
-def test_when_no_source_can_be_had_one_line_names_every_file_and_address(server, place):
-    extra = RemoteFile("e.mat", (server.url("500"),), None)
+def test_when_no_source_can_be_had_one_line_names_every_file_and_url(server, place):
+    extra = RemoteFile("e.mat", (url(server, "500"),), None)
     sources = (
-        Source(tuple(RemoteFile(name, (server.url(f"404/{name}"),), None) for name in ("a.tgz", "b.tgz"))),
-        source_of("c.tgz", at=server.url("500"), extras=(extra,)),
+        Source(tuple(RemoteFile(name, (url(server, f"404/{name}"),), None) for name in ("a.tgz", "b.tgz"))),
+        source_of("c.tgz", at=url(server, "500"), extras=(extra,)),
     )
     with pytest.raises(UserError) as caught:
         first(place, *sources)
@@ -338,9 +277,12 @@ def test_when_no_source_can_be_had_one_line_names_every_file_and_address(server,
 
 
 def test_an_extra_that_cannot_be_had_is_left_out_with_a_line(server, place, capsys):
-    extras = (RemoteFile("e.tgz", (server.url("404"),), None), RemoteFile("f.tgz", (server.url("whole"),), None))
-    assert first(place, source_of("c.tgz", at=server.url("whole"), extras=extras)) == ["c.tgz", "f.tgz"]
-    assert f"e.tgz could not be fetched from {server.url('404')}" in capsys.readouterr().out
+    extras = (
+        RemoteFile("e.tgz", (url(server, "404"),), None),
+        RemoteFile("f.tgz", (url(server, "whole"),), None),
+    )
+    assert first(place, source_of("c.tgz", at=url(server, "whole"), extras=extras)) == ["c.tgz", "f.tgz"]
+    assert f"e.tgz could not be fetched from {url(server, '404')}" in capsys.readouterr().out
     assert place.files == ["c.tgz", "f.tgz"]
 
 

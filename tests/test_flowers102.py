@@ -1,10 +1,12 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_flowers as tiny
+from scipy.io import savemat
 
-from textbloom.datasets import flowers102, registry, splits
+from textbloom.datasets import flower_splits, flowers102, registry, splits
 from textbloom.datasets.base import Record
 from textbloom.errors import UserError
 
@@ -149,6 +151,96 @@ def test_verification_notices_another_archive_under_the_name(tmp_path):
         flowers102.verify(folder)
 
 
+@pytest.mark.parametrize("lead", ["cvpr2016_flowers/", "", "./cvpr2016_flowers/"])
+def test_the_zip_alone_gives_photos_and_captions_without_classes(tmp_path, lead):
+    folder = tiny.write_second(tmp_path, tiny.photos_and_texts(lead))
+    flowers102.verify(folder)
+    found = flowers102.entries(folder)
+    assert [(entry.image_id, entry.class_id) for entry in found] == [(id_, 0) for id_ in range(1, 7)]
+    assert found[4].captions == ("flower 5 is red", "it has 5 petals")
+    assert {photo.image_id: photo.data for photo in flowers102.photos(folder)} == {
+        id_: tiny.jpeg(id_) for id_ in range(1, 7)
+    }
+    assert {record.split for record in records(folder, "random")} == {"train", "test"}
+
+
+def test_the_zip_with_oxfords_labels_and_sets_gives_what_the_first_source_gives(tmp_path):
+    first, second = tiny.write(tmp_path / "first"), tiny.write_second(tmp_path / "second", extras=True)
+    flowers102.verify(second)
+    assert flowers102.entries(first) == flowers102.entries(second)
+    assert records(first, "oxford") == records(second, "oxford")
+
+
+def test_with_the_zip_the_classes_are_divided_by_reeds_lists(tmp_path):
+    folder = tiny.write_second(tmp_path, extras=True)
+    savemat(folder / flowers102.LABELS, {"labels": np.array([[20, 21, 40, 41, 1, 102]])})
+    assert [record.split for record in records(folder, "class-disjoint")] == [
+        "test",
+        "val",
+        "val",
+        "train",
+        "test",
+        "train",
+    ]
+
+
+@pytest.mark.parametrize(("split", "needed"), [("class-disjoint", "imagelabels.mat"), ("oxford", "setid.mat")])
+def test_a_split_that_the_zip_alone_cannot_give_is_refused_with_both_ways_out(tmp_path, split, needed):
+    message = refused(tiny.write_second(tmp_path), split)
+    assert f"{split} needs {needed}" in message and "data.split to random" in message and "data.mirror" in message
+
+
+@pytest.mark.parametrize("gone", ["images/image_00002.jpg", "captions/image_00002.txt"])
+@pytest.mark.parametrize("extras", [True, False], ids=["labelled", "unlabelled"])
+def test_a_zip_without_a_photo_or_a_caption_is_refused_on_verification(tmp_path, gone, extras):
+    members = tiny.photos_and_texts()
+    del members[f"cvpr2016_flowers/{gone}"]
+    with pytest.raises(UserError, match=r"cvpr2016_flowers\.zip: image 2 "):
+        flowers102.verify(tiny.write_second(tmp_path, members, extras))
+
+
+def test_labels_of_another_data_set_do_not_pass_beside_the_zip(tmp_path):
+    folder = tiny.write_second(tmp_path, extras=True)
+    savemat(folder / flowers102.LABELS, {"labels": np.array([[1, 2, 3]])})
+    with pytest.raises(UserError, match=r"imagelabels\.mat has no image 4"):
+        flowers102.verify(folder)
+
+
+def test_another_zip_under_the_name_is_refused(tmp_path):
+    with pytest.raises(UserError, match="another archive"):
+        flowers102.verify(tiny.write_second(tmp_path, {"cats/1.jpg": tiny.jpeg(1)}))
+
+
+@pytest.mark.parametrize(
+    "labels", [(3, 3, 1, 1, 2), (3, 3, 1, 1, 2, 2, 2), (3, 3, 1, 2, 2, 2)], ids=["short", "long", "other class"]
+)
+def test_verification_holds_the_labels_against_the_captions(tmp_path, labels):
+    folder = tiny.write(tmp_path)
+    savemat(folder / flowers102.LABELS, {"labels": np.array([labels])})
+    with pytest.raises(UserError, match=r"imagelabels\.mat"):
+        flowers102.verify(folder)
+
+
+def test_verification_holds_the_photos_against_the_captions(tmp_path):
+    photos = tiny.photos()
+    del photos[tiny.photo_name(3)]
+    with pytest.raises(UserError, match=r"102flowers\.tgz: image 3 has not exactly one photo"):
+        flowers102.verify(tiny.write(tmp_path, photos_=photos))
+
+
+def test_verification_holds_the_sets_against_the_labels(tmp_path):
+    folder = tiny.write(tmp_path, sets={**tiny.SETS, "valid": [4]})
+    with pytest.raises(UserError, match=r"setid\.mat: image 4 is listed twice"):
+        flowers102.verify(folder)
+
+
+def test_labels_that_are_not_whole_numbers_are_refused(tmp_path):
+    folder = tiny.write(tmp_path)
+    savemat(folder / flowers102.LABELS, {"labels": np.array([[3, 3, 1, 1.5, 2, 2]])})
+    with pytest.raises(UserError, match=r"imagelabels\.mat: no readable 'labels'"):
+        flowers102.verify(folder)
+
+
 def test_an_unknown_data_set_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="'roses' is unknown; there are: cub200, drawn, flowers102, folder"):
         registry.open_dataset("roses")
@@ -161,6 +253,16 @@ def test_the_real_class_lists_give_the_published_sizes():
     assert {split: len(set(classes)) for split, classes in sizes.items()} == {"train": 62, "val": 20, "test": 20}
     assert len(found) == 8189
     assert len(sizes["train"]) + len(sizes["val"]) == 7034
+
+
+@needs_shared
+def test_reeds_lists_are_those_of_the_captions_archive():
+    assert flower_splits.by_class_lists(SHARED / flowers102.CAPTIONS) == flower_splits.REED
+
+
+@needs_shared
+def test_the_real_files_hold_together():
+    flowers102.verify(SHARED)
 
 
 @needs_shared

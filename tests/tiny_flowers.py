@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,9 +68,39 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     write_archive(folder / flowers102.PHOTOS, photos() if photos_ is None else photos_)
     write_archive(folder / flowers102.CAPTIONS, texts() if texts_ is None else texts_)
-    savemat(folder / flowers102.LABELS, {"labels": np.array([LABELS], dtype=np.uint8)})
+    # compressed, as the published ones are
+    savemat(folder / flowers102.LABELS, {"labels": np.array([LABELS], dtype=np.uint8)}, do_compression=True)
     savemat(
         folder / flowers102.SETS,
         {name: np.array([ids], dtype=np.uint16) for name, ids in (SETS if sets is None else sets).items()},
+        do_compression=True,
     )
+    return folder
+
+
+def photos_and_texts(lead: str = "cvpr2016_flowers/") -> dict[str, bytes]:
+    """The members of the zip that is the second source."""
+    return {f"{lead}images/image_{id_:05d}.jpg": jpeg(id_) for id_ in range(1, len(LABELS) + 1)} | {
+        f"{lead}captions/image_{id_:05d}.txt": texts()[caption_name(id_)] for id_ in range(1, len(LABELS) + 1)
+    }
+
+
+def write_zip(path: Path, members: Mapping[str, bytes] | list[tuple[zipfile.ZipInfo, bytes]]) -> None:
+    """A zip of named contents, or of ready-made headers with contents."""
+    if isinstance(members, Mapping):
+        members = [(zipfile.ZipInfo(name), content) for name, content in members.items()]
+    with zipfile.ZipFile(path, "w") as archive:
+        for header, content in members:
+            archive.writestr(header, content, zipfile.ZIP_STORED if header.is_dir() else zipfile.ZIP_DEFLATED)
+
+
+def write_second(folder: Path, members: Mapping[str, bytes] | None = None, extras: bool = False) -> Path:
+    """The zip of the second source, with Oxford's labels and sets as `extras` or without; returns the folder."""
+    write(folder)
+    (folder / flowers102.PHOTOS).unlink()
+    (folder / flowers102.CAPTIONS).unlink()
+    if not extras:
+        (folder / flowers102.LABELS).unlink()
+        (folder / flowers102.SETS).unlink()
+    write_zip(folder / flowers102.BOTH, photos_and_texts() if members is None else members)
     return folder

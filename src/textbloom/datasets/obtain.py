@@ -7,6 +7,7 @@ import pooch
 
 from textbloom.datasets import cub200, drawn, fetch, flowers102, own_pictures, registry
 from textbloom.datasets.fetch import Entry
+from textbloom.datasets.transfer import Patience
 from textbloom.files import replacing, write_json
 
 MANIFEST = "manifest.json"
@@ -19,6 +20,7 @@ class Fetching:
     mirror: str | None
     checksums: str
     keep: Path
+    patience: Patience = fetch.PATIENCE
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ def obtain(dataset: str, folder: Path, fetching: Fetching, drawing: Drawing, pac
 
 
 def _flowers102(folder: Path, fetching: Fetching, drawing: Drawing, packing: Packing) -> dict[str, Entry]:
-    return fetch.fetch_first(flowers102.SOURCES, folder, fetching.keep, fetching.mirror, fetching.checksums)
+    return fetch.fetch_first(flowers102.SOURCES, folder, **vars(fetching))
 
 
 def _cub200(folder: Path, fetching: Fetching, drawing: Drawing, packing: Packing) -> dict[str, Entry]:
-    return fetch.fetch_all(cub200.FILES, folder, fetching.keep, fetching.mirror, fetching.checksums)
+    return fetch.fetch_all(cub200.FILES, folder, **vars(fetching))
 
 
 def _drawn(folder: Path, fetching: Fetching, drawing: Drawing, packing: Packing) -> dict[str, Entry]:
