@@ -22,12 +22,14 @@ DISCRIMINATOR = "discriminator.safetensors"
 MODEL_CONFIG = "config.json"
 PROGRESS = "progress.safetensors"  # the same captions and noise drawn as training went on
 
+DATA_METRICS = Path("metrics/data.json")
 EVAL_METRICS = Path("metrics/eval.json")
 TRAIN_METRICS = Path("metrics/train.json")
 REFINE_METRICS = Path("metrics/refine.json")
 PROVENANCE = Path("metrics/provenance")  # versions, device, git revision, seconds: never compared
 
 PLOTS = Path("plots")
+DATA_SHEET = PLOTS / "data.png"
 LOSSES = PLOTS / "losses.csv"
 REFINE_LOSSES = PLOTS / "losses_refine.csv"
 PROGRESS_SHEET = PLOTS / "progress.png"

@@ -1,7 +1,7 @@
 """Tensor files: safetensors with JSON metadata, equal bytes for equal content."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,19 @@ def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
     """Read every tensor of a safetensors file; a missing or damaged file is a UserError."""
     with _opened(path, device) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def load_rows(path: Path, name: str, rows: Sequence[int]) -> torch.Tensor:
+    """Only these rows of the tensor `name`, [len(rows), …], in their order; the others are not read."""
+    with _opened(path, "cpu") as file:
+        stored = file.get_slice(name)
+        return torch.stack([stored[row] for row in rows])
+
+
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """The shape of the tensor `name`, which is not read."""
+    with _opened(path, "cpu") as file:
+        return tuple(file.get_slice(name).get_shape())
 
 
 def load_metadata(path: Path) -> dict[str, Any]:

@@ -24,12 +24,16 @@ APART = 22
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures uint8 [c, 3, S, S] (RGB) side by side, with text beside the row and beneath each picture."""
+    """Pictures uint8 [c, 3, S, S] (RGB) side by side, with text beside the row and beneath each picture.
+
+    `tags` are short: one quiet line between each picture and the text beneath it.
+    """
 
     pictures: torch.Tensor
     left: str = ""
     right: str = ""
     beneath: Sequence[str] = ()
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class _Page:
         in_tile = max(1, self.tile // typesetting.height(1, self.font))
         self.left = [self._lines(row.left, SIDE_WIDTH, in_tile) for row in sheet.rows]
         self.right = [self._lines(row.right, SIDE_WIDTH, in_tile) for row in sheet.rows]
+        self.tags = [[self._lines(text, self.tile, 1) for text in row.tags] for row in sheet.rows]
         self.beneath = [[self._lines(text, self.tile, BENEATH_LINES) for text in row.beneath] for row in sheet.rows]
 
         left_width = self._width(self.left)
@@ -104,7 +109,10 @@ class _Page:
 
     def drawn(self) -> Image.Image:
         top = self._head_height()
-        beneath = [self._height(blocks) + (8 if blocks else 0) for blocks in self.beneath]
+        beneath = [
+            self._height(tags) + self._height(blocks) + (8 if tags or blocks else 0)
+            for tags, blocks in zip(self.tags, self.beneath, strict=True)
+        ]
         tops = [top]
         for extra in beneath:
             tops.append(tops[-1] + self.tile + extra + self.sheet.row_gap)
@@ -138,8 +146,12 @@ class _Page:
     def _draw_row(self, image: Image.Image, draw: ImageDraw.ImageDraw, number: int, top: int) -> None:
         for column, picture in enumerate(self.sheet.rows[number].pictures):
             image.paste(_enlarged(picture, self.tile), (self._x(column), top))
+        below = top + self.tile + 8
+        for column, lines in enumerate(self.tags[number]):
+            typesetting.write(draw, (self._x(column), below), lines, self.font, QUIET)
         for column, lines in enumerate(self.beneath[number]):
-            typesetting.write(draw, (self._x(column), top + self.tile + 8), lines, self.font, INK)
+            corner = self._x(column), below + self._height(self.tags[number])
+            typesetting.write(draw, corner, lines, self.font, INK)
         for x, lines in ((MARGIN, self.left[number]), (self.x1 + SIDE_GAP, self.right[number])):
             middle = top + (self.tile - typesetting.height(len(lines), self.font)) // 2
             typesetting.write(draw, (x, middle), lines, self.font, INK)

@@ -1,0 +1,167 @@
+"""The preview of prepared data: true counts, a fair and steady choice, nothing read that is not shown."""
+
+import json
+import runpy
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from textbloom import paths
+from textbloom.files import write_text
+from textbloom.prepared import read_captions
+from textbloom.render import preview
+from textbloom.render.sheet import INK, QUIET, Row, Sheet
+from textbloom.tensors import load_rows, load_tensors, save_tensors, shape_of
+
+ROOT = Path(__file__).parents[1]
+HEADER = "image_id,class_id,split,caption_index,caption"
+
+
+def table(sizes: dict[str, int], classes: int = 5) -> pd.DataFrame:
+    """One caption an image, splits and classes in turn."""
+    splits = [split for split, size in sizes.items() for _ in range(size)]
+    ids = range(1, len(splits) + 1)
+    captions = [f"caption {id_}" for id_ in ids]
+    class_ids = [id_ % classes for id_ in ids]
+    return pd.DataFrame({"image_id": ids, "class_id": class_ids, "split": splits, "caption": captions})
+
+
+def run() -> None:
+    runpy.run_path(str(ROOT / "stages" / "preview.py"), run_name="__main__")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four images, seven captions, one of them twice; image 12 is the only one of split test."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        "3,1,train,0,a",
+        "3,1,train,1,b",
+        "7,2,train,0,a",
+        "9,2,val,0,c",
+        "9,2,val,1,d",
+        "9,2,val,2,e",
+        "12,4,test,0,f",
+    ]
+    write_text(paths.CAPTIONS, "\n".join([HEADER, *rows, ""]))
+    write_text(paths.IMAGE_IDS, "image_id\n3\n7\n9\n12\n")
+    save_tensors(paths.IMAGES, {"images": torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)})
+    return tmp_path
+
+
+def test_the_counts_are_flat_sorted_and_true(project):
+    run()
+    found = json.loads(paths.DATA_METRICS.read_text())
+    assert list(found) == sorted(found)
+    assert found == {
+        "captions": 7,
+        "captions_distinct": 6,
+        "captions_per_image_max": 3,
+        "captions_per_image_min": 1,
+        "classes": 3,
+        "classes_test": 1,
+        "classes_train": 2,
+        "classes_val": 1,
+        "image_size": 64,
+        "images": 4,
+        "images_test": 1,
+        "images_train": 2,
+        "images_val": 1,
+    }
+
+
+def test_a_split_without_images_counts_zero_and_the_sheet_is_drawn(project):
+    write_text(paths.CAPTIONS, paths.CAPTIONS.read_text().replace("test", "train").replace("val", "train"))
+    run()
+    found = json.loads(paths.DATA_METRICS.read_text())
+    assert (found["images_test"], found["classes_test"], found["images_train"]) == (0, 0, 4)
+    with Image.open(paths.DATA_SHEET) as sheet:
+        sheet.load()
+
+
+def test_each_picture_stands_over_its_own_caption_class_and_split_and_the_bytes_are_the_same_again(
+    project, monkeypatch
+):
+    sheets: list[Sheet] = []
+    save = Sheet.save
+    monkeypatch.setattr(Sheet, "save", lambda self, path: (sheets.append(self), save(self, path))[1])
+    run()
+    first = paths.DATA_SHEET.read_bytes()
+    [row] = sheets[0].rows
+    assert row.beneath == ["a", "a", "c", "f"]
+    assert row.tags == ["class 1 · train", "class 2 · train", "class 2 · val", "class 4 · test"]
+    assert torch.equal(row.pictures, load_tensors(paths.IMAGES)["images"])
+    run()
+    assert paths.DATA_SHEET.read_bytes() == first
+
+
+@pytest.mark.parametrize("sizes", [{"train": 700, "val": 100, "test": 200}, {"train": 995, "val": 1, "test": 4}])
+def test_every_split_has_its_share_and_at_least_one_image(sizes):
+    shown = preview.choose(table(sizes))
+    assert len(shown) == preview.SHOWN
+    found = Counter(shown["split"])
+    for split, size in sizes.items():
+        assert found[split] >= 1
+        assert abs(found[split] - preview.SHOWN * size / 1000) < 2
+    assert len(set(shown["image_id"])) == preview.SHOWN
+
+
+def test_the_images_of_a_split_are_of_as_many_classes_as_there_are():
+    shown = preview.choose(table({"train": 640}, classes=40))
+    assert shown["class_id"].nunique() == preview.SHOWN
+    few = preview.choose(table({"train": 640}, classes=4))
+    assert set(Counter(few["class_id"]).values()) == {preview.SHOWN // 4}
+
+
+@pytest.mark.parametrize("sizes", [{"train": 1}, {"train": 20, "test": 3}, {"train": 30, "val": 1, "test": 1}])
+def test_where_there_are_few_images_all_are_shown_once(sizes):
+    shown = preview.choose(table(sizes))
+    assert sorted(shown["image_id"]) == list(range(1, sum(sizes.values()) + 1))
+
+
+def test_the_choice_does_not_follow_the_order_of_the_rows():
+    rows = table({"train": 90, "test": 30})
+    assert preview.choose(rows[::-1])["image_id"].tolist() == preview.choose(rows)["image_id"].tolist()
+
+
+def test_only_the_wanted_rows_are_read_in_their_order(tmp_path):
+    images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
+    path = tmp_path / "t.safetensors"
+    save_tensors(path, {"images": images})
+    assert shape_of(path, "images") == (50, 3, 8, 8)
+    assert torch.equal(load_rows(path, "images", [49, 0, 7]), images[[49, 0, 7]])
+
+
+def test_images_of_other_captions_are_refused_in_one_line(project):
+    write_text(paths.IMAGE_IDS, "image_id\n3\n7\n9\n")
+    with pytest.raises(SystemExit, match=r"^error: data/image_ids\.csv and data/captions\.csv are not of the same"):
+        run()
+    assert not paths.DATA_SHEET.exists()
+    paths.IMAGES.unlink()
+    write_text(paths.IMAGE_IDS, "image_id\n3\n7\n9\n12\n")
+    with pytest.raises(SystemExit, match=r"images\.safetensors is missing"):
+        run()
+
+
+def test_tags_take_a_quiet_line_of_their_own(tmp_path):
+    def drawn(tags: list[str], beneath: list[str]) -> tuple[int, dict[object, int]]:
+        row = Row(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), beneath=beneath, tags=tags)
+        Sheet([row]).save(tmp_path / "s.png")
+        with Image.open(tmp_path / "s.png") as image:
+            return image.height, {colour: count for count, colour in image.getcolors(2**16) or []}
+
+    bare, tagged, both = drawn([], []), drawn(["IIII"], []), drawn(["IIII"], ["text"])
+    assert bare[0] < tagged[0] < both[0]
+    assert bare[1].get(QUIET, 0) == 0
+    assert tagged[1][QUIET] > 20
+    assert INK not in tagged[1]
+    assert INK in both[1]
+
+
+def test_the_table_is_read_with_every_caption_a_string(project):
+    write_text(paths.CAPTIONS, paths.CAPTIONS.read_text().replace("0,f", "0,nan"))
+    assert preview.choose(read_captions(paths.CAPTIONS))["caption"].tolist()[-1] == "nan"
