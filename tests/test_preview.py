@@ -154,7 +154,7 @@ def test_tags_take_a_quiet_line_of_their_own(tmp_path):
         with Image.open(tmp_path / "s.png") as image:
             return image.height, {colour: count for count, colour in image.getcolors(2**16) or []}
 
-    bare, tagged, both = drawn([], []), drawn(["IIII"], []), drawn(["IIII"], ["text"])
+    bare, tagged, both = drawn([], []), drawn(["████"], []), drawn(["████"], ["████"])
     assert bare[0] < tagged[0] < both[0]
     assert bare[1].get(QUIET, 0) == 0
     assert tagged[1][QUIET] > 20
