@@ -9,7 +9,7 @@ from textbloom.text.encoder import load_encoder
 def main() -> None:
     p = params.load()
     captions = read_captions(paths.CAPTIONS)["caption"].tolist()
-    encoder = load_encoder(p.encoder.name, p.encoder.path)
+    encoder = load_encoder(p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
     embeddings = encoder.encode(captions, p.encoder.batch_size)
     save_tensors(paths.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})
 

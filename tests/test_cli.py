@@ -24,7 +24,7 @@ def project(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     generator, discriminator = models.build(**NETWORK)
     averaged, _ = models.build(**NETWORK)
-    metadata = load_encoder("all-MiniLM-L6-v2", None).metadata
+    metadata = load_encoder("all-MiniLM-L6-v2", None, None, "fp32").metadata
     config = {"network": NETWORK, "encoder": metadata}
     save_networks(tmp_path / "models", generator, averaged, discriminator, config)
     monkeypatch.chdir(tmp_path)

