@@ -118,14 +118,15 @@ def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
 
     # Without dtype a checkpoint stored in float16 would be computed in it.
     weights = {"use_safetensors": True, "dtype": dtype, "local_files_only": True}
-    local = {"local_files_only": True}
     try:
         if folder.is_plain:
-            transformer = Transformer(str(folder.path), model_kwargs=weights, processor_kwargs=local)
+            transformer = Transformer(
+                str(folder.path), model_kwargs=weights, processor_kwargs={"local_files_only": True}
+            )
             pooling = Pooling(transformer.get_embedding_dimension(), "mean")
             model = SentenceTransformer(modules=[transformer, pooling], device=str(on))
         else:
-            model = SentenceTransformer(str(folder.path), device=str(on), model_kwargs=weights, **local)
+            model = SentenceTransformer(str(folder.path), device=str(on), local_files_only=True, model_kwargs=weights)
         _refuse_unfilled(model, folder, weights)
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
