@@ -1,10 +1,14 @@
 """Decode and resize the photos of captions.csv, once, into one tensor."""
 
-from textbloom import errors, params, paths
-from textbloom.datasets import image_ids, picture_tensor, registry
+from textbloom import errors, paths
+from textbloom.datasets import image_ids, picture_tensor
 
 
 def main() -> None:
+    # The processes that decode import this file too: what they do not need would take most of their start-up.
+    from textbloom import params
+    from textbloom.datasets import registry
+
     p = params.load()
     ids = image_ids.captioned(paths.CAPTIONS)
     photos = registry.open_dataset(p.data.dataset).photos(paths.raw(p.data.dataset))
@@ -12,5 +16,5 @@ def main() -> None:
     image_ids.write(paths.IMAGE_IDS, ids)
 
 
-if __name__ == "__main__":  # the processes that decode import this file too
+if __name__ == "__main__":
     errors.run(main)

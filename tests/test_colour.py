@@ -1,9 +1,12 @@
 """The colours of a decoded picture are those its profile means, as sRGB."""
 
+import io
+import struct
+
 import icc
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from test_pictures import array, encoded, photo
 
 from textbloom.datasets import pictures
@@ -97,6 +100,16 @@ def test_flipped_bytes_of_a_profile_never_stop_a_picture():
         for _ in range(4):
             damaged[chance.integers(len(damaged))] = chance.integers(256)
         assert pictures.decode(photo(encoded(image, "JPEG", icc_profile=bytes(damaged))), 64).shape == (3, 64, 64)
+
+
+def test_a_profile_that_is_srgb_but_for_rounding_changes_no_level():
+    red = icc.srgb_columns()[0, 0]
+    nearly = icc.srgb().replace(struct.pack(">i", round(red * 2**16)), struct.pack(">i", round((red + 0.001) * 2**16)))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    opened = ImageCms.ImageCmsProfile(io.BytesIO(nearly))
+    followed = ImageCms.profileToProfile(image, opened, ImageCms.createProfile("sRGB"))
+    assert followed is not None and (array(followed) != array(image)).any()
+    np.testing.assert_array_equal(pictures.decode(photo(encoded(image, icc_profile=nearly)), 64), array(image))
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,12 @@ def test_the_box_takes_its_share_of_a_square_clipped_by_the_picture(box, share, 
     np.testing.assert_allclose(seen(decoded, 400, 300), region, atol=2.5)
 
 
+def test_the_box_finds_its_place_in_a_jpeg_that_is_decoded_smaller():
+    data = encoded(coordinates(1603, 1201), "JPEG", quality=100)  # at 32 px an eighth of the pixels suffices
+    decoded = pictures.decode(Photo(1, "a", data, Box(400, 300, 600, 660)), 32, "stretch", 0.75)
+    np.testing.assert_allclose(seen(decoded, 1603, 1201), (260, 190, 1140, 1070), atol=10)
+
+
 def test_a_fit_applies_to_what_the_box_left():
     boxed = Photo(1, "a", encoded(coordinates(400, 300)), Box(0, 120, 60, 90))  # region 0, 105, 90, 225
     np.testing.assert_allclose(seen(pictures.decode(boxed, 64, "crop", 0.75), 400, 300), (0, 120, 90, 210), atol=2.5)

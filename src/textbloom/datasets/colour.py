@@ -21,8 +21,8 @@ def flat(image: Image.Image) -> tuple[Image.Image, ImageCms.ImageCmsTransform | 
     profile = image.info.get("icc_profile")
     mode = _mode(profile, image.mode) if isinstance(profile, bytes) else None
     transform = _transform(profile, mode) if mode else None
-    opaque = _on_white(_eight_bits(image))
-    return opaque.convert(mode if transform else "RGB"), transform
+    opaque, wanted = _on_white(_eight_bits(image)), mode if transform and mode else "RGB"
+    return opaque if opaque.mode == wanted else opaque.convert(wanted), transform  # an idle conversion copies
 
 
 def to_srgb(image: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> Image.Image:
