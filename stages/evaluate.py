@@ -12,11 +12,11 @@ from textbloom.training.generator import load_generator
 def main() -> None:
     p = params.load()
     started = time.monotonic()
-    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, p.seed)
+    generator = load_generator(paths.trained(p.evaluate.model), p.evaluate.generator)
+    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, p.seed, generator.size)
     pictures = measures.compared(sides, p.evaluate.samples, p.seed)
     extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
 
-    generator = load_generator(paths.MODELS, p.evaluate.generator)
     generated = generator.sample(pictures.embeddings, seed_for(p.seed, "evaluated pictures"))
     metrics = measures.measure(extractor, generated, pictures, p.seed)
     if p.evaluate.layer is not None:

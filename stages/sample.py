@@ -12,8 +12,9 @@ from textbloom.training.generator import load_generator
 def main() -> None:
     p = params.load()
     seed, rows, columns = p.seed, p.sample.rows, p.sample.columns
-    generator = load_generator(paths.MODELS, p.evaluate.generator)
-    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, seed)
+    folder = paths.trained(p.evaluate.model)
+    generator = load_generator(folder, p.evaluate.generator)
+    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, seed, generator.size)
 
     # Interpolation between captions takes two a row, more than a narrow grid shows.
     shown = choose(sides, max(rows * columns, 2 * rows), seed)
@@ -23,9 +24,9 @@ def main() -> None:
     showcase.interpolation_captions(generator, shown.first(2 * rows), paths.PLOTS / "interpolation_captions.png", seed)
     showcase.interpolation_noise(generator, in_rows, paths.PLOTS / "interpolation_noise.png", seed)
     showcase.nearest_training(pictures, in_grid, sides.training_images, paths.PLOTS / "nearest_training.png", rows)
-    progress, notes = load_tensors(paths.PROGRESS)["pictures"], load_metadata(paths.PROGRESS)
+    progress, notes = load_tensors(folder / paths.PROGRESS)["pictures"], load_metadata(folder / paths.PROGRESS)
     progress_sheet(list(zip(notes["epochs"], progress, strict=True)), notes["captions"], paths.PROGRESS_SHEET)
-    loss_curves(paths.LOSSES, paths.PLOTS / "losses.png")
+    loss_curves(folder / paths.HISTORY, paths.PLOTS / "losses.png")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def project(tmp_path, monkeypatch):
     averaged, _ = models.build(**NETWORK)
     metadata = load_encoder("all-MiniLM-L6-v2", None, None, "fp32").metadata
     config = {"network": NETWORK, "encoder": metadata}
-    save_networks(tmp_path / "models", generator, averaged, discriminator, config)
+    save_networks(tmp_path / "models/base", generator, averaged, discriminator, config)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -49,31 +49,31 @@ def test_sentences_become_a_picture_file_the_same_for_a_seed(project):
 
 def test_the_averaged_weights_are_used_unless_the_raw_ones_are_asked_for(project):
     text, noise = torch.randn(2, 384), torch.randn(2, 5)
-    ema, raw = (load_generator(Path("models"), which) for which in ("ema", "raw"))
+    ema, raw = (load_generator(Path("models/base"), which) for which in ("ema", "raw"))
     assert not torch.equal(ema.sample(text, 0, noise), raw.sample(text, 0, noise))
 
 
 def test_a_picture_does_not_depend_on_its_batch(project):
-    generator, text = load_generator(Path("models"), "ema"), torch.randn(5, 384)
+    generator, text = load_generator(Path("models/base"), "ema"), torch.randn(5, 384)
     whole, parts = generator.sample(text, seed=3), generator.sample(text, seed=3, batch_size=2)
     assert (whole.int() - parts.int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize("name", ["generator-ema.safetensors", "config.json"])
 def test_a_missing_file_never_gives_pictures_from_random_weights(project, name):
-    (project / "models" / name).unlink()
-    assert f"models/{name} is missing" in refusal("generate", "a pink flower", "--out", "a.png")
+    (project / "models/base" / name).unlink()
+    assert f"models/base/{name} is missing" in refusal("generate", "a pink flower", "--out", "a.png")
     assert not Path("a.png").exists()
 
 
 def test_weights_that_do_not_fit_are_refused(project):
     weights = models.build(**{**NETWORK, "features": 3})[0].state_dict()
-    save_file(weights, project / "models/generator-ema.safetensors")
-    assert "does not fit models/config.json" in refusal("generate", "a pink flower", "--out", "a.png")
+    save_file(weights, project / "models/base/generator-ema.safetensors")
+    assert "does not fit models/base/config.json" in refusal("generate", "a pink flower", "--out", "a.png")
 
 
 def test_a_generator_trained_with_another_encoder_is_refused(project):
-    config = project / "models/config.json"
+    config = project / "models/base/config.json"
     config.write_text(config.read_text().replace('"sha256": "53', '"sha256": "00'))
     assert "encoder.name: the generator was trained with" in refusal("generate", "a pink flower", "--out", "a.png")
 

@@ -92,7 +92,7 @@ def covered(key: str, listed: list[str]) -> bool:
 
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_a_stage_lists_every_parameter_it_reads_and_no_other(stage):
-    listed = PIPELINE[stage]["params"]
+    listed = PIPELINE[stage].get("params", [])
     reads = read_keys(ROOT / "stages" / f"{stage}.py")
     assert {key for key in reads if not covered(key, listed)} == set()
     unread = [key for key in listed if key not in reads and not any(read.startswith(f"{key}.") for read in reads)]
@@ -100,7 +100,9 @@ def test_a_stage_lists_every_parameter_it_reads_and_no_other(stage):
 
 
 def test_every_parameter_is_read_by_some_stage():
-    listed = [key for stage in PIPELINE.values() for key in stage["params"]] + re.findall(r"\$\{([\w.]+)\}", TEXT)
+    listed = [key for stage in PIPELINE.values() for key in stage.get("params", [])] + re.findall(
+        r"\$\{([\w.]+)\}", TEXT
+    )
     keys = [f"{s}.{k}" if k else s for s, v in PARAMS.items() for k in (v if isinstance(v, dict) else [""])]
     assert [key for key in keys if not covered(key, listed)] == []
 

@@ -98,7 +98,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     generator, discriminator = models.build(**network)  # type: ignore[arg-type]
     averaged, _ = models.build(**network)  # type: ignore[arg-type]
-    save_networks(paths.MODELS, generator, averaged, discriminator, {"network": network})
+    save_networks(paths.BASE, generator, averaged, discriminator, {"network": network})
     return tmp_path
 
 
@@ -111,6 +111,8 @@ def sampling(make: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) 
     """Let the stage's generator be `make`, from embeddings to pictures."""
 
     class Stand:
+        size = 64
+
         def sample(self, embeddings: Tensor, seed: int) -> Tensor:
             return make(embeddings)
 
@@ -216,7 +218,7 @@ FILES = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
 
 
 def test_held_out_pictures_are_judged_and_all_training_ones_are_the_others(project):
-    sides = judged.load(*FILES, seed=1)
+    sides = judged.load(*FILES, seed=1, size=64)
     assert (sides.seen, sides.split, len(sides.pictures), len(sides.others)) == (False, "test", TEST, TRAIN)
     assert torch.equal(sides.training_images, sides.others.images)
 
@@ -225,7 +227,7 @@ def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_f
     whole = load_tensors(paths.IMAGES)["images"]
     vectors = load_tensors(paths.EMBEDDINGS)["embeddings"]
     hold_nothing_out()
-    sides = judged.load(*FILES, seed=1)
+    sides = judged.load(*FILES, seed=1, size=64)
     assert (sides.seen, sides.split) == (True, "train")
     assert sorted([*sides.pictures.image_ids, *sides.others.image_ids]) == list(range(1, TRAIN + TEST + 1))
     assert len(sides.pictures) == len(sides.others) == (TRAIN + TEST) // 2
@@ -237,7 +239,7 @@ def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_f
         assert torch.equal(half.images, whole[rows])
         assert torch.equal(half.first_embeddings, vectors[rows])
         assert half.class_ids.tolist() == [row % 7 for row in rows]
-    again, other = judged.load(*FILES, seed=1), judged.load(*FILES, seed=2)
+    again, other = judged.load(*FILES, seed=1, size=64), judged.load(*FILES, seed=2, size=64)
     assert again.pictures.image_ids.tolist() == sides.pictures.image_ids.tolist()
     assert other.pictures.image_ids.tolist() != sides.pictures.image_ids.tolist()
 
@@ -249,7 +251,7 @@ def test_equal_pictures_are_in_one_half(project):
     images[200:210] = images[200]
     save_tensors(paths.IMAGES, {"images": images})
     for seed in range(8):
-        sides = judged.load(*FILES, seed=seed)
+        sides = judged.load(*FILES, seed=seed, size=64)
         sets = [{bytes(image.numpy().tobytes()) for image in half.images} for half in (sides.pictures, sides.others)]
         assert sets[0] & sets[1] == set()
 
@@ -272,7 +274,7 @@ def test_a_subset_keeps_each_pictures_captions_and_their_vectors_in_order():
 
 
 def test_a_missing_generator_is_refused(project):
-    paths.GENERATOR_EMA.unlink()
+    (paths.BASE / paths.GENERATOR_EMA).unlink()
     with pytest.raises(SystemExit, match=r"generator-ema\.safetensors is missing"):
         run_stage()
 
@@ -292,7 +294,7 @@ def test_a_number_that_is_not_finite_is_refused_by_name(value):
 @pytest.fixture
 def pictures(project: Path) -> measures.Compared:
     files = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
-    return measures.compared(judged.load(*files, seed=1), 100, seed=1)
+    return measures.compared(judged.load(*files, seed=1, size=64), 100, seed=1)
 
 
 def agreement(images: Tensor, names: list[str], which: str) -> float:

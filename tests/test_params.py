@@ -156,7 +156,6 @@ def test_a_preset_leaves_nothing_behind_for_the_next_and_touches_no_key_that_non
     assert params.load().data.mirror == "kept"
 
 
-
 def test_the_published_preset_states_the_published_configuration(project):
     params.apply("flowers102-dcgan-bert", [])
     p = params.load()

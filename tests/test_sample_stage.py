@@ -44,8 +44,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (data / "image_ids.csv").write_text("\n".join(["image_id", *map(str, range(1, 21)), ""]))
     save_tensors(data / "images.safetensors", {"images": torch.randint(0, 256, (20, 3, 64, 64), dtype=torch.uint8)})
     save_tensors(data / "embeddings.safetensors", {"embeddings": torch.randn(20, EMBEDDING_DIM)})
+    base = tmp_path / "models" / "base"
+    base.mkdir(parents=True)
     (tmp_path / "plots").mkdir()
-    (tmp_path / "plots" / "losses.csv").write_text("epoch,discriminator,generator\n1,1.5,9\n2,1.25,8\n")
+    (base / "losses.csv").write_text("epoch,discriminator,generator\n1,1.5,9\n2,1.25,8\n")
 
     network = {
         "name": "dcgan",
@@ -58,11 +60,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     generator, discriminator = models.build(**network)  # type: ignore[arg-type]
     averaged, _ = models.build(**network)  # type: ignore[arg-type]
-    (tmp_path / "models").mkdir()
-    save_networks(tmp_path / "models", generator, averaged, discriminator, {"network": network})
+    save_networks(base, generator, averaged, discriminator, {"network": network})
     pictures = torch.randint(0, 256, (2, 3, 3, 64, 64), dtype=torch.uint8)
     notes = {"epochs": [1, 2], "captions": ["flower 1", "flower 2", "flower 3"]}
-    save_tensors(tmp_path / "models" / "progress.safetensors", {"pictures": pictures}, notes)
+    save_tensors(base / "progress.safetensors", {"pictures": pictures}, notes)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -83,7 +84,7 @@ def test_the_stage_writes_every_sheet_and_the_same_bytes_again(project: Path) ->
     for path in (project / "plots").glob("*.png"):
         with Image.open(path) as image:
             image.load()
-    assert sorted(path.name for path in (project / "plots").iterdir() if path.suffix != ".png") == ["losses.csv"]
+    assert sorted(path.name for path in (project / "plots").iterdir() if path.suffix != ".png") == []
 
     run()
     assert sheets(project) == first
@@ -114,7 +115,7 @@ def test_where_nothing_was_held_out_the_sheets_show_other_captions(project: Path
 
 
 def lose_the_generator(project: Path) -> None:
-    (project / "models" / "generator-ema.safetensors").unlink()
+    (project / "models" / "base" / "generator-ema.safetensors").unlink()
 
 
 def keep_no_training_picture(project: Path) -> None:
@@ -123,15 +124,15 @@ def keep_no_training_picture(project: Path) -> None:
 
 
 def lose_the_losses(project: Path) -> None:
-    (project / "plots" / "losses.csv").unlink()
+    (project / "models" / "base" / "losses.csv").unlink()
 
 
 @pytest.mark.parametrize(
     ("break_it", "named"),
     [
-        (lose_the_generator, "models/generator-ema.safetensors is missing"),
+        (lose_the_generator, "models/base/generator-ema.safetensors is missing"),
         (keep_no_training_picture, "data/captions.csv has no image of split train or val"),
-        (lose_the_losses, "plots/losses.csv is missing"),
+        (lose_the_losses, "models/base/losses.csv is missing"),
     ],
 )
 def test_what_is_missing_is_named(project: Path, break_it: Callable[[Path], None], named: str) -> None:
@@ -146,6 +147,6 @@ def test_a_failure_is_one_line_and_a_non_zero_exit_that_leaves_earlier_sheets(pr
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     result = subprocess.run([sys.executable, STAGE], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: models/generator-ema.safetensors is missing")
+    assert result.stderr.startswith("error: models/base/generator-ema.safetensors is missing")
     assert len(result.stderr.splitlines()) == 1
     assert sheets(project) == {"samples": b"earlier"}

@@ -136,8 +136,10 @@ class Recorder:
     """Stands in for a trained generator: keeps what it was asked for, answers with numbered pictures."""
 
     noise_dim = 12
+    first: "Recorder | None" = None
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = 8) -> None:
+        self.side = side
         self.calls: list[tuple[Tensor, Tensor | None]] = []
         self.made = 0
 
@@ -146,7 +148,7 @@ class Recorder:
         self.calls.append((embeddings, noise))
         numbers = torch.arange(self.made, self.made + len(embeddings), dtype=torch.uint8)
         self.made += len(embeddings)
-        return numbers[:, None, None, None].expand(-1, 3, 8, 8)
+        return numbers[:, None, None, None].expand(-1, 3, self.side, self.side)
 
 
 @pytest.fixture
@@ -202,6 +204,21 @@ def test_beside_each_real_picture_stand_three_of_its_own_caption_from_different_
         assert real == 200 + number
         assert len(generated) == 3
         assert all(torch.equal(embeddings[made], shown.embeddings[number]) for made in generated)
+
+
+def test_a_generator_of_two_stages_shows_its_sketches_as_large_from_the_noise_they_share(sheets: list[Sheet]) -> None:
+    shown = Examples(["one", "two"], torch.randn(2, 5), pictures(2)[..., :16, :16])
+    generator, sketcher = Recorder(side=16), Recorder()
+    sketcher.noise_dim = 7
+    generator.first = sketcher
+    showcase.real_beside_generated(generator, shown, Path("unused.png"), seed=1)
+
+    [(_, noise)], [(_, below)] = generator.calls, sketcher.calls
+    assert noise is not None and below is not None and torch.equal(below, noise[:, :7])
+    assert sheets[0].headings[1::3] == ["first stage, from three noises", "second stage, from the same"]
+    for number, row in enumerate(sheets[0].rows):
+        assert row.pictures.shape == (7, 3, 16, 16)
+        assert numbers(row.pictures)[1:] == [3 * number + draw for draw in range(3)] * 2
 
 
 def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero(sheets: list[Sheet]) -> None:

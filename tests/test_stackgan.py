@@ -12,6 +12,7 @@ from torch.distributions import Normal, kl_divergence
 from textbloom import models
 from textbloom.models.interfaces import Generator
 from textbloom.models.stackgan import Conditioning
+from textbloom.training.generator import load_generator, pixels, save_networks
 from textbloom.training.trainer import TERMS, Trainer
 
 SMALL = {"embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6, "discriminator_text": True}
@@ -110,6 +111,20 @@ def test_training_the_refinement_leaves_the_sketch_as_it_was_to_its_batch_statis
         assert torch.equal(value, before[name]), name
     for name, value in trainer.ema.network.first.state_dict().items():
         assert torch.allclose(value, before[name]), name
+
+
+def test_a_saved_refinement_is_loaded_with_its_sketcher(tmp_path):
+    generator, discriminator = second()
+    small = {"name": "stackgan", **SMALL}
+    config = {"network": {**small, "size": 128}, "first": {**small, "size": 64}}
+    save_networks(tmp_path, generator, generator, discriminator, config)
+    loaded = load_generator(tmp_path, "ema")
+    assert loaded.first is not None
+    assert (loaded.size, loaded.first.size, loaded.noise_dim, loaded.first.noise_dim) == (128, 64, 17, 11)
+    noise, text = torch.randn(3, 17), torch.randn(3, 12)
+    sketches = pixels(generator.eval().first(noise[:, :11], text))
+    assert torch.equal(loaded.first.sample(text, 0, noise=noise[:, :11]), sketches)
+    assert loaded.sample(text, 0, noise=noise).shape == (3, 3, 128, 128)
 
 
 def test_the_divergence_enters_the_generators_loss_with_its_weight():

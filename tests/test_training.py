@@ -158,6 +158,16 @@ def test_pictures_are_reduced_by_area_averages_to_the_size_of_the_run():
         TrainingPairs(data, 4, seed=1, device=CPU, size=48)
 
 
+def test_prepared_pictures_are_reduced_by_area_averages_and_nothing_else_changes():
+    data = prepared(5)
+    small = data.at(16)
+    blocks = data.images.float().unflatten(2, (16, 4)).unflatten(4, (16, 4)).mean(dim=(3, 5))
+    assert small.images.dtype == torch.uint8
+    assert (small.images - blocks).abs().max() <= 0.5
+    assert small.captions == data.captions and small.embeddings is data.embeddings
+    assert data.at(64) is data
+
+
 def test_a_batch_larger_than_the_data_names_the_key():
     with pytest.raises(UserError, match=r"train\.batch_size: 64 is more than the 13"):
         TrainingPairs(prepared(), 64, seed=1, device=CPU)

@@ -50,7 +50,7 @@ def _generate(options: argparse.Namespace) -> None:
     if blank:
         raise errors.UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
     p = params.load()
-    generator = load_generator(paths.MODELS, p.evaluate.generator)
+    generator = load_generator(paths.trained(p.evaluate.model), p.evaluate.generator)
     encoder = load_encoder(p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
     trained_with = generator.config["encoder"]
     if encoder.metadata["sha256"] != trained_with["sha256"]:

@@ -35,15 +35,15 @@ class Judged:
         return torch.cat([self.pictures.images, self.others.images]) if self.seen else self.others.images
 
 
-def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, seed: int) -> Judged:
+def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, seed: int, size: int) -> Judged:
     """The two sides of the prepared data; no picture, nor an equal one, is on both where training pictures are halved.
 
-    Raises UserError as `prepared.load` does.
+    `size`: the generator's, to which larger pictures are reduced. Raises UserError as `prepared.load` does.
     """
     files = (captions, images, image_ids, embeddings)
-    training = prepared.load(*files, splits=("train", "val"))
+    training = prepared.load(*files, splits=("train", "val")).at(size)
     if "test" in set(read_captions(captions)["split"]):
-        return Judged(prepared.load(*files, splits=("test",)), training, seen=False)
+        return Judged(prepared.load(*files, splits=("test",)).at(size), training, seen=False)
     first, second = _halves(training.images, seed)
     return Judged(training.subset(first), training.subset(second), seen=True)
 

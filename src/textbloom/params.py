@@ -208,7 +208,8 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAM
     """Write a preset and `key=value` overrides into params.yaml, keeping its comments.
 
     A preset is laid over DEFAULT_PRESET, so that what another one set before does not linger; keys that no preset sets,
-    such as data.mirror, stay. Nothing is written unless the result is valid. Raises UserError for an unknown preset, key or value.
+    such as data.mirror, stay. Nothing is written unless the result is valid. Raises UserError for an unknown preset,
+    key or value.
     """
     round_trip = YAML()
     round_trip.preserve_quotes = True

@@ -21,6 +21,7 @@ GENERATOR_EMA = "generator-ema.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 MODEL_CONFIG = "config.json"
 PROGRESS = "progress.safetensors"  # the same captions and noise drawn as training went on
+HISTORY = "losses.csv"  # what plots/ shows of the run's losses too
 
 DATA_METRICS = Path("metrics/data.json")
 EVAL_METRICS = Path("metrics/eval.json")
@@ -35,6 +36,11 @@ REFINE_LOSSES = PLOTS / "losses_refine.csv"
 PROGRESS_SHEET = PLOTS / "progress.png"
 
 RESUME = Path(".dvc/tmp/resume")  # <fingerprint>/: training state of unfinished runs
+
+
+def trained(which: str) -> Path:
+    """Folder of the trained model that `evaluate.model` names: base or refined."""
+    return MODELS / which
 
 
 def raw(dataset: str) -> Path:

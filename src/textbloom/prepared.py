@@ -1,12 +1,13 @@
 """The prepared data as the later stages see it: pictures, caption rows and embeddings, joined by image id."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from textbloom.errors import UserError
@@ -50,6 +51,13 @@ class Prepared:
         """Captions of each image, int64 [N]."""
         return torch.tensor([len(captions) for captions in self.captions])
 
+    def at(self, size: int) -> "Prepared":
+        """The same with pictures [N, 3, size, size], area averages; `size` is theirs or a whole fraction of it."""
+        if size == self.images.shape[-1]:
+            return self
+        parts = [reduced(part.float(), size).round().to(torch.uint8) for part in self.images.split(1024)]
+        return replace(self, images=torch.cat(parts))
+
     def subset(self, rows: Tensor) -> "Prepared":
         """The images of `rows`, int64 [n], ascending so that they stay ordered."""
         counts = self.caption_counts[rows]
@@ -65,6 +73,12 @@ class Prepared:
             embeddings=self.embeddings[torch.cat(own)],
             first_row=counts.cumsum(0) - counts,
         )
+
+
+def reduced(images: Tensor, size: int) -> Tensor:
+    """Pictures float [n, 3, S, S] to [n, 3, size, size] by area averages; S is a multiple of `size`."""
+    factor = images.shape[-1] // size
+    return images if factor == 1 else F.avg_pool2d(images, factor)
 
 
 def read_captions(path: Path) -> pd.DataFrame:

@@ -43,6 +43,12 @@ class Generator(nn.Module, ABC):
         return text.new_zeros(())
 
 
+class Refining(Generator):
+    """A second stage: it makes its pictures of those of `first`, which takes the first part of the noise."""
+
+    first: Generator
+
+
 class Discriminator(nn.Module, ABC):
     """Judges pictures in two steps, so that one picture's features can be judged beside several texts."""
 

@@ -70,7 +70,7 @@ class Generator(interfaces.Generator):
         return self.condition.divergence(text)
 
 
-class Refiner(interfaces.Generator):
+class Refiner(interfaces.Refining):
     """Stage II: the sketch of a frozen stage I and the text again to pictures [B, 3, S, S] in [-1, 1], S = 128 or 256.
 
     Of the noise [B, Z₁ + P] the first Z₁ numbers go to stage I; the last P are ε of this stage's own conditions.

@@ -24,6 +24,9 @@ class Generator(Protocol):
     @property
     def noise_dim(self) -> int: ...
 
+    @property
+    def first(self) -> "Generator | None": ...
+
     def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor: ...
 
 
@@ -36,15 +39,30 @@ def samples(generator: Generator, shown: Examples, path: Path, columns: int, see
 
 
 def real_beside_generated(generator: Generator, shown: Examples, path: Path, seed: int) -> None:
-    """A row a caption: its own real picture, then pictures generated for it from three noises."""
+    """A row a caption: its own real picture, then pictures generated for it from three noises.
+
+    Of a generator of two stages the sketches of the first, as large as the pictures, stand before them.
+    """
     embeddings = shown.embeddings.repeat_interleave(DRAWS, dim=0)
     noise = _noise(generator, len(embeddings), seed, "real beside generated")
-    pictures = generator.sample(embeddings, seed, noise=noise).unflatten(0, (len(shown), DRAWS))
+    made = {"generated, from three noises": generator.sample(embeddings, seed, noise=noise)}
+    if generator.first is not None:
+        sketches = generator.first.sample(embeddings, seed, noise=noise[:, : generator.first.noise_dim])
+        size = shown.images.shape[-1]
+        made = {
+            "first stage, from three noises": _enlarged(sketches, size),
+            "second stage, from the same": made.popitem()[1],
+        }
     rows = [
-        Row(torch.cat([real.unsqueeze(0), generated]), left=caption)
-        for caption, real, generated in zip(shown.captions, shown.images, pictures, strict=True)
+        Row(torch.cat([real.unsqueeze(0), *drawn]), left=caption)
+        for caption, real, *drawn in zip(
+            shown.captions,
+            shown.images,
+            *(each.unflatten(0, (len(shown), DRAWS)) for each in made.values()),
+            strict=True,
+        )
     ]
-    headings = ["real", "generated, from three noises", "", ""]
+    headings = ["real", *(text for name in made for text in (name, "", ""))]
     Sheet(rows, title=_title("Real beside generated", shown), headings=headings, first_apart=True).save(path)
 
 
@@ -108,6 +126,12 @@ def nearest_training(pictures: Tensor, shown: Examples, training: Tensor, path: 
         tile=128,
         first_apart=True,
     ).save(path)
+
+
+def _enlarged(pictures: Tensor, size: int) -> Tensor:
+    """Pictures [n, 3, S, S] with every pixel repeated to [n, 3, size, size]."""
+    factor = size // pictures.shape[-1]
+    return pictures.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
 
 
 def _title(text: str, shown: Examples) -> str:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from textbloom.errors import UserError
-from textbloom.prepared import Prepared
+from textbloom.prepared import Prepared, reduced
 from textbloom.seeding import generator_for
 
 
@@ -56,9 +55,3 @@ class TrainingPairs:
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = reduced(self._images[chosen.to(self._device)].float(), self.size).div_(127.5).sub_(1.0)
             yield images.contiguous(memory_format=torch.channels_last), self._embeddings[rows[chosen].to(self._device)]
-
-
-def reduced(images: Tensor, size: int) -> Tensor:
-    """Pictures float [B, 3, S, S] to [B, 3, size, size] by area averages; S is a multiple of `size`."""
-    factor = images.shape[-1] // size
-    return images if factor == 1 else F.avg_pool2d(images, factor)

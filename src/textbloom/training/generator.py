@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from textbloom import devices, models, paths
 from textbloom.errors import UserError
 from textbloom.files import write_json
-from textbloom.models.interfaces import Generator
+from textbloom.models.interfaces import Generator, Refining
 from textbloom.seeding import generator_for
 from textbloom.tensors import load_tensors, save_tensors
 
@@ -23,8 +23,8 @@ def save_networks(
 ) -> None:
     """Write the networks as safetensors, and as JSON `config`.
 
-    config: `network` holds the arguments of `models.build`, or of a second stage those of `models.refine` and in `first`
-        those of its first stage; `encoder` tells whose embeddings it was trained on.
+    config: `network` holds the arguments of `models.build`, or for a second stage of `models.refine`, whose first stage
+        `first` then describes; `encoder` tells whose embeddings it was trained on.
     """
     save_tensors(folder / paths.GENERATOR, generator.state_dict())
     save_tensors(folder / paths.GENERATOR_EMA, ema.state_dict())
@@ -44,11 +44,17 @@ class TrainedGenerator:
     network: Generator
     config: dict[str, Any]
     device: torch.device
+    first: "TrainedGenerator | None" = None  # the first stage, of a generator of two; it takes the noise's first part
 
     @property
     def noise_dim(self) -> int:
         """Length Z of the noise."""
         return self.network.noise_dim
+
+    @property
+    def size(self) -> int:
+        """Side S of its pictures."""
+        return int(self.config["network"]["size"])
 
     def noise(self, count: int, seed: int) -> Tensor:
         """Standard normal noise [count, Z], drawn on the CPU: the same for a seed on every device."""
@@ -60,7 +66,7 @@ class TrainedGenerator:
         wanted = self.config["network"]["embedding_dim"]
         if embeddings.shape[1] != wanted:
             raise UserError(
-                f"{paths.MODELS}: the generator was trained on {wanted}-d embeddings, these have "
+                f"{paths.MODELS}/: the generator was trained on {wanted}-d embeddings, these have "
                 f"{embeddings.shape[1]}: set encoder.name back or run `make repro`"
             )
         noise = self.noise(len(embeddings), seed) if noise is None else noise
@@ -83,7 +89,11 @@ def load_generator(folder: Path, which: Literal["ema", "raw"]) -> TrainedGenerat
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit {folder / paths.MODEL_CONFIG} ({reason}): run `make repro`") from None
     device = devices.device()
-    return TrainedGenerator(network.to(device).eval().requires_grad_(False), config, device)
+    network = network.to(device).eval().requires_grad_(False)
+    first = None
+    if isinstance(network, Refining):
+        first = TrainedGenerator(network.first, {**config, "network": config["first"]}, device)
+    return TrainedGenerator(network, config, device, first)
 
 
 def _built(config: dict[str, Any]) -> Generator:

@@ -73,7 +73,8 @@ def run(
         save_networks(outputs.networks, trainer.generator, trainer.ema.network, trainer.discriminator, everything)
         notes = {"epochs": log.sheet_epochs, "captions": [data.first_captions[i] for i in shown.tolist()]}
         save_tensors(outputs.networks / paths.PROGRESS, {"pictures": log.sheets}, notes)
-        write_losses(outputs.losses, log.losses)
+        for table in (outputs.networks / paths.HISTORY, outputs.losses):
+            write_losses(table, log.losses)
         write_json(outputs.metrics, summary(trainer, pairs, log))
         speed = log.steps_here * plan.batch_size / log.seconds
         provenance.record(outputs.provenance, seconds=log.seconds, images_per_second=speed)
