@@ -99,6 +99,18 @@ def test_each_picture_stands_over_its_own_caption_class_and_split_and_the_bytes_
     assert paths.DATA_SHEET.read_bytes() == first
 
 
+def test_class_0_is_no_class(project):
+    write_text(paths.CAPTIONS, paths.CAPTIONS.read_text().replace(",2,", ",0,").replace("12,4,", "12,0,"))
+    run()
+    found = json.loads(paths.DATA_METRICS.read_text())
+    assert {key: found[key] for key in found if key.startswith("classes")} == {
+        "classes": 1,
+        "classes_test": 0,
+        "classes_train": 1,
+        "classes_val": 0,
+    }
+
+
 @pytest.mark.parametrize("sizes", [{"train": 700, "val": 100, "test": 200}, {"train": 995, "val": 1, "test": 4}])
 def test_every_split_has_its_share_and_at_least_one_image(sizes):
     shown = preview.choose(table(sizes))

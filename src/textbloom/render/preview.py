@@ -17,7 +17,7 @@ COLUMNS = 8
 def counts(rows: pd.DataFrame, image_size: int) -> dict[str, int]:
     """What metrics/data.json holds: images, captions and classes in all and of each split.
 
-    rows: the table of captions.csv. Captions that read the same count once in `captions_distinct`.
+    rows: the table of captions.csv. Captions that read the same count once in `captions_distinct`; class 0 is no class.
     """
     of_image = rows.groupby("image_id").size()
     found = {
@@ -25,14 +25,18 @@ def counts(rows: pd.DataFrame, image_size: int) -> dict[str, int]:
         "captions_distinct": rows["caption"].nunique(),
         "captions_per_image_max": int(of_image.max()),
         "captions_per_image_min": int(of_image.min()),
-        "classes": rows["class_id"].nunique(),
+        "classes": _classes(rows),
         "image_size": image_size,
         "images": len(of_image),
     }
     for split in SPLITS:
         part = rows[rows["split"] == split]
-        found |= {f"images_{split}": part["image_id"].nunique(), f"classes_{split}": part["class_id"].nunique()}
+        found |= {f"images_{split}": part["image_id"].nunique(), f"classes_{split}": _classes(part)}
     return found
+
+
+def _classes(rows: pd.DataFrame) -> int:
+    return rows.loc[rows["class_id"] != 0, "class_id"].nunique()
 
 
 def choose(rows: pd.DataFrame, count: int = SHOWN) -> pd.DataFrame:
@@ -64,7 +68,8 @@ def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int]
 
     shown: n rows of `choose`; numbers: of `counts`, for the lines under the title.
     """
-    tags = [f"class {row.class_id} · {row.split}" for row in shown.itertuples()]
+    labels = zip(shown["class_id"].tolist(), shown["split"].tolist(), strict=True)
+    tags = [f"class {class_id} · {split}" if class_id else split for class_id, split in labels]
     captions = shown["caption"].tolist()
     rows = [
         Row(
@@ -74,14 +79,15 @@ def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int]
         )
         for start in range(0, len(pictures), COLUMNS)
     ]
-    splits = ", ".join(
-        f"{split} {numbers[f'images_{split}']:,} of {numbers[f'classes_{split}']:,} classes"
-        for split in SPLITS
-        if numbers[f"images_{split}"]
-    )
+    splits = ", ".join(_part(split, numbers) for split in SPLITS if numbers[f"images_{split}"])
     note = (
         f"{numbers['images']:,} pictures at {numbers['image_size']}×{numbers['image_size']} with "
         f"{numbers['captions']:,} captions, {numbers['captions_distinct']:,} different: {splits}. "
         f"Shown: {len(pictures)}, each with its first caption, spread over splits and classes."
     )
     Sheet(rows, title="The prepared data", note=note, gap=20, row_gap=26, tile=160).save(path)
+
+
+def _part(split: str, numbers: dict[str, int]) -> str:
+    images, classes = numbers[f"images_{split}"], numbers[f"classes_{split}"]
+    return f"{split} {images:,}" + (f" of {classes:,} class{'es' if classes > 1 else ''}" if classes else "")
