@@ -1,0 +1,79 @@
+"""One training of the text encoder from data to its folder and metrics, resumable."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+import textbloom
+from textbloom import devices, paths
+from textbloom.seeding import seed_for
+from textbloom.text import char_cnn_rnn, encoder_data, encoder_training, picture_space, trained_encoder, zero_shot
+from textbloom.training import state
+
+_ENCODED_AT_ONCE = 64  # captions
+
+
+def train_and_measure(
+    rows: pd.DataFrame, image_ids: Sequence[int], features: Tensor, schedule: encoder_training.Schedule, folder: Path
+) -> dict[str, Any]:
+    """Train on the splits train and val, write the encoder to `folder`, and return its metrics on the test split.
+
+    rows: captions.csv. features: float32 [V, N, F], V views of the photos, in the order of `image_ids`, ascending.
+    A run that was killed goes on where it stopped, if data, schedule and code are the same.
+    """
+    device = devices.device()
+    train = encoder_data.select(rows, image_ids, features, ("train", "val"))
+    test = encoder_data.select(rows, image_ids, features, ("test",))
+    space = picture_space.fit(train.features.flatten(0, 1), char_cnn_rnn.EMBEDDING_DIM)
+    pairs = encoder_training.Pairs(
+        space(train.features), train.classes, char_cnn_rnn.codes(train.captions), train.caption_pictures
+    )
+    torch.manual_seed(seed_for(schedule.seed, "text encoder weights"))
+    trainer = encoder_training.EncoderTrainer(char_cnn_rnn.CharCnnRnn(), pairs, schedule, device)
+    work = _state_folder(rows, features, schedule, device)
+    with state.held(work):
+        losses = encoder_training.train(trainer, work)
+        encoder = trained_encoder.save(folder, trainer.network, asdict(schedule))
+        metrics = {
+            "encoder": trained_encoder.NAME,
+            "trained": True,
+            "parameters": sum(weights.numel() for weights in trainer.network.parameters()),
+            "train_classes": pairs.classes,
+            "train_loss": round(losses[-1], 5),
+            **_zero_shot(encoder, space, train, test),
+        }
+    state.forget(work)
+    return metrics
+
+
+def _zero_shot(
+    encoder: trained_encoder.CharCnnRnnEncoder,
+    space: picture_space.PictureSpace,
+    train: encoder_data.Part,
+    test: encoder_data.Part,
+) -> dict[str, float | int]:
+    """The measures of `zero_shot`, rounded, and how many of the test classes were trained on: 0 makes it zero-shot."""
+    if not test.captions:
+        return {}
+    texts = encoder.encode(test.captions, _ENCODED_AT_ONCE)
+    # A picture is judged by both its views, which no training ever told apart.
+    measures = zero_shot.measure(space(test.features).mean(0), test.classes, texts, test.caption_classes)
+    seen = torch.isin(test.classes.unique(), train.classes).sum()
+    return {key: round(value, 4) for key, value in measures.items()} | {"n_classes_seen": int(seen)}
+
+
+def _state_folder(
+    rows: pd.DataFrame, features: Tensor, schedule: encoder_training.Schedule, device: torch.device
+) -> Path:
+    data = [hashlib.sha256(part).hexdigest() for part in (rows.to_csv().encode(), features.contiguous().numpy().data)]
+    package = Path(textbloom.__file__).parent
+    code = [*sorted((package / "text").glob("*.py")), package / "seeding.py"]
+    name = state.fingerprint([asdict(schedule), data, str(device), torch.__version__], code)
+    return Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME / name
