@@ -88,7 +88,7 @@ def test_the_rate_decays_after_each_epoch(tmp_path):
 
 
 def same(ours: EncoderTrainer, theirs: EncoderTrainer) -> bool:
-    return torch.equal(ours.network.table.weight, theirs.network.table.weight)
+    return torch.equal(ours.network.state_dict()["table.weight"], theirs.network.state_dict()["table.weight"])
 
 
 def test_two_runs_of_a_seed_end_with_the_same_bytes(tmp_path):

@@ -1,86 +1,19 @@
 """The pipeline as DVC runs it, in a temporary clone with a tiny configuration: cached, reproducible, experimentable."""
 
 import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
-
-ROOT = Path(__file__).parents[1]
-STAGES = ["download", "captions", "images", "preview", "embed", "train", "evaluate", "sample"]
-TINY = ["drawn.count=460", "evaluate.samples=100", "model.features=4", "train.epochs=2", "train.batch_size=128"]
-BIN = Path(sys.executable).parent
-
-
-class Project:
-    """A Git and DVC project of its own: the tracked files of this one, no cache, no outputs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for name in names.splitlines():
-            if (ROOT / name).exists() and not name.startswith(("metrics/", "plots/", "docs/")) and name != "dvc.lock":
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        self.run("git", "init", "-q", "-b", "main")
-        self.run("textbloom", "params", "--set", *TINY)
-        self.commit("a tiny configuration")
-
-    def run(self, *command: str, succeeds: bool = True) -> str:
-        """Run a command in the project; returns what it printed, both streams."""
-        environment = {
-            **os.environ,
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            "DVC_NO_ANALYTICS": "1",
-            "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
-            "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
-        }  # fmt: skip
-        for name in ("PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "GIT_DIR"):
-            environment.pop(name, None)
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode == 0) == succeeds, f"{command}\n{done.stdout[-3000:]}"
-        return done.stdout
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-q", "--allow-empty", "-m", message)
-
-    def text(self, name: str) -> str:
-        return (self.folder / name).read_text(encoding="utf-8")
-
-
-def ran(output: str) -> list[str]:
-    """The stages that DVC ran, in order."""
-    return re.findall(r"Running stage '(\w+)'", output)
+from dvc_project import BIN, STAGES, Project, ran
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
-    made = Project(tmp_path_factory.mktemp("project"))
-    assert ran(made.run("dvc", "repro")) == STAGES
-    made.commit("first results")
-    return made
+def project(built, tmp_path_factory) -> Project:
+    return built.copy(tmp_path_factory.mktemp("project"))
 
 
 def test_every_output_is_there_and_git_holds_no_data(project):
-    for stage in yaml.safe_load(project.text("dvc.yaml"))["stages"].values():  # refine, a list of stages, is empty here
-        for kind in ("outs", "metrics", "plots"):
-            for out in stage.get(kind, []):
-                name = next(iter(out)) if isinstance(out, dict) else out.replace("${data.dataset}", "drawn")
-                assert (project.folder / name).exists(), name
+    for stage in STAGES:
+        assert [path for path in project.outputs(stage) if not path.exists()] == []
     tracked = project.run("git", "ls-files").splitlines()
     assert "dvc.lock" in tracked and "metrics/eval.json" in tracked and "plots/samples.png" in tracked
     assert not [name for name in tracked if name.startswith(("data/", "models/", "metrics/provenance"))]
@@ -161,7 +94,7 @@ def test_an_unknown_key_or_preset_stops_make_before_any_stage_and_changes_nothin
 
 
 def test_a_rebuild_from_nothing_gives_the_same_bytes(project, tmp_path):
-    rebuilt = Project(tmp_path)
+    rebuilt = Project.new(tmp_path)
     assert ran(rebuilt.run("dvc", "repro")) == STAGES
     assert rebuilt.text("dvc.lock") == project.text("dvc.lock")
     assert rebuilt.text("metrics/eval.json") == project.text("metrics/eval.json")

@@ -33,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _params(options: argparse.Namespace) -> None:
     if options.preset or options.overrides:
         params.apply(options.preset or None, options.overrides)
-    params.load()
+    p = params.load()
+    # DVC depends on this folder, and would only say that it cannot read it.
+    if not Path(p.data.path).expanduser().is_dir():
+        raise errors.UserError(f"data.path: {p.data.path} is no folder: correct the path to your pictures")
 
 
 def _generate(options: argparse.Namespace) -> None:

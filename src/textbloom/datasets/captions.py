@@ -72,5 +72,6 @@ def summary(records: Sequence[Record]) -> str:
     parts = []
     for split in SPLITS:
         classes = [record.class_id for record in records if record.split == split]
-        parts.append(f"{split} {len(classes):,} ({len(set(classes))} classes)")
+        of_classes = f" ({len(set(classes))} classes)" if any(classes) else ""  # class 0 is no class
+        parts.append(f"{split} {len(classes):,}{of_classes}")
     return f"{len(records):,} images: {', '.join(parts)}"

@@ -1,5 +1,6 @@
 """All photos into one tensor file, decoded in parallel processes, in the memory of a few photos."""
 
+import itertools
 import math
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from textbloom.datasets import pictures
 from textbloom.datasets.archives import MEND
@@ -22,7 +23,10 @@ from textbloom.errors import UserError
 from textbloom.progress import progress
 from textbloom.tensor_file import Rows, writing_rows
 
-_AHEAD = 4  # photos waiting for each worker: some MiB in all
+# Photos go to the workers in parcels: handed over one by one, a small one would cost as much again as its decoding.
+_PARCEL = 16
+_PARCEL_BYTES = 2**20  # a parcel that large is full
+_AHEAD = 3  # parcels waiting for each worker: some MiB in all
 # Starting workers takes about a second of every core: they are started once that much work has not been the end of it.
 _ALONE = 1.0
 
@@ -57,16 +61,16 @@ def write(
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker does with one photo; pickled with it."""
+    """What a worker does with a parcel of photos, each with its row; pickled with it."""
 
     file: Rows
     size: int
     fit: pictures.Fit
     box_share: float | None
 
-    def __call__(self, row_and_photo: tuple[int, Photo]) -> None:
-        row, photo = row_and_photo
-        self.file.write(row, pictures.decode(photo, self.size, self.fit, self.box_share))
+    def __call__(self, parcel: Sequence[tuple[int, Photo]]) -> None:
+        for row, photo in parcel:
+            self.file.write(row, pictures.decode(photo, self.size, self.fit, self.box_share))
 
 
 def _done(job: _Job, wanted: Iterator[tuple[int, Photo]], workers: int | None) -> Generator[None, None, None]:
@@ -79,38 +83,57 @@ def _done(job: _Job, wanted: Iterator[tuple[int, Photo]], workers: int | None) -
         following = next(wanted, None)
         if following is None:
             return
-        job(following)
+        job([following])
         yield
     yield from _in_parallel(job, wanted, workers)
 
 
 def _in_parallel(job: _Job, wanted: Iterable[tuple[int, Photo]], workers: int) -> Generator[None, None, None]:
-    pending: deque[tuple[str, Future[None]]] = deque()
+    pending: deque[_Sent] = deque()
     # spawn: the same on every system, and no thread or lock of this process is copied half-way.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_enlist)
     try:
-        for row, photo in wanted:
-            pending.append((photo.member, pool.submit(job, (row, photo))))
+        for parcel in _parcels(wanted):
+            pending.append(_Sent(parcel[0][1].member, parcel[-1][1].member, len(parcel), pool.submit(job, parcel)))
             if len(pending) == _AHEAD * workers:
-                _wait_for_first(pending)
-                yield
+                yield from _first(pending)
         while pending:
-            _wait_for_first(pending)
-            yield
+            yield from _first(pending)
     except BrokenProcessPool:
-        # Photos are handed out in order: those a worker had in hand are the first that are not done.
-        members = [member for member, future in pending if not _succeeded(future)][:workers]
+        # Parcels are handed out in order: those a worker had in hand are the first that are not done.
+        in_hand = [f"{sent.first} to {sent.last}" for sent in pending if not _succeeded(sent.future)][:workers]
         raise UserError(
-            f"a process that decoded {' or '.join(members)} died (killed, out of memory, or crashed by the photo): "
+            f"a process that decoded {' or '.join(in_hand)} died (killed, out of memory, or crashed by the photo): "
             "run again; if it dies at the same place, take those photos out of the archive"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _wait_for_first(pending: deque[tuple[str, Future[None]]]) -> None:
-    pending[0][1].result()
-    pending.popleft()
+class _Sent(NamedTuple):
+    """A parcel on its way: its first and last photo, how many they are, and when they are done."""
+
+    first: str
+    last: str
+    count: int
+    future: Future[None]
+
+
+def _parcels(wanted: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Photo]]]:
+    parcel: list[tuple[int, Photo]] = []
+    for row, photo in wanted:
+        parcel.append((row, photo))
+        if len(parcel) == _PARCEL or sum(len(each.data) for _, each in parcel) >= _PARCEL_BYTES:
+            yield parcel
+            parcel = []
+    if parcel:
+        yield parcel
+
+
+def _first(pending: deque[_Sent]) -> Iterator[None]:
+    """Wait for the first parcel; once for each of its photos."""
+    pending[0].future.result()
+    yield from itertools.repeat(None, pending.popleft().count)
 
 
 def _succeeded(future: Future[Any]) -> bool:

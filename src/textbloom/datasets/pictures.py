@@ -53,7 +53,7 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"photo {photo.member}: {error}: take it out of the archive") from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow's readers raise on damaged bytes
-        raise UserError(f"photo {photo.member} cannot be decoded ({error}): {MEND}") from None
+        raise UserError(f"photo {photo.member} cannot be decoded ({error}): replace your picture, or {MEND}") from None
     return np.asarray(square if turn is None else square.transpose(turn)).transpose(2, 0, 1)
 
 

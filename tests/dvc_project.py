@@ -1,0 +1,89 @@
+"""A project of its own for tests that run the pipeline: the tracked files of this one, in Git and DVC, made tiny."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+STAGES = ["download", "captions", "images", "preview", "embed", "train", "evaluate", "sample"]
+TINY = ["drawn.count=460", "evaluate.samples=100", "model.features=4", "train.epochs=2", "train.batch_size=128"]
+BIN = Path(sys.executable).parent
+
+
+def environment() -> dict[str, str]:
+    """This process's environment with the project's programs first and nothing of an outer DVC or Git run."""
+    ours = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
+    }  # fmt: skip
+    for name in ("PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "GIT_DIR"):
+        ours.pop(name, None)
+    return ours
+
+
+class Project:
+    """A Git and DVC project of its own: the tracked files of this one, no cache, no outputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def new(cls, folder: Path) -> "Project":
+        """Without cache or outputs, in an empty folder."""
+        project = cls(folder)
+        names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in names.splitlines():
+            result = name == "dvc.lock" or name.startswith(("metrics/", "plots/", "docs/results/"))
+            if (ROOT / name).exists() and not result:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        project.run("git", "init", "-q", "-b", "main")
+        project.run("textbloom", "params", "--set", *TINY)
+        project.commit("a tiny configuration")
+        return project
+
+    def copy(self, folder: Path) -> "Project":
+        """The same in another, empty folder, with its outputs and its cache."""
+        shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
+        return Project(folder)
+
+    def run(self, *command: str, succeeds: bool = True) -> str:
+        """Run a command in the project; returns what it printed, both streams."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == succeeds, f"{command}\n{done.stdout[-3000:]}"
+        return done.stdout
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "--allow-empty", "-m", message)
+
+    def outputs(self, stage: str) -> list[Path]:
+        """The files and folders that DVC keeps of a stage."""
+        listed = yaml.safe_load(self.text("dvc.yaml"))["stages"][stage]
+        names = [out for kind in ("outs", "metrics", "plots") for out in listed.get(kind, [])]
+        names = [next(iter(name)) if isinstance(name, dict) else name for name in names]
+        return [self.folder / name.replace("${data.dataset}", "drawn") for name in names]
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text(encoding="utf-8")
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC ran, in order."""
+    return re.findall(r"Running stage '(\w+)'", output)

@@ -1,0 +1,190 @@
+"""Kills at random moments and full disks: nothing half-written is ever taken for whole, and a rerun mends all."""
+
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from dvc_project import STAGES, Project, environment
+
+EARLIER = "what an earlier run left"
+
+
+def digest(path: Path) -> str | None:
+    """Of a file's bytes, or of a folder's names and bytes; None where there is neither."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listing = [f"{file.relative_to(path)} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+        return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+def age(path: Path) -> str | None:
+    """Put something that a run can only replace in the output's place; returns its digest."""
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.mkdir()
+        (path / "earlier").write_text(EARLIER)
+    else:
+        path.write_text(EARLIER)
+    return digest(path)
+
+
+def start(project: Project, stage: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, f"stages/{stage}.py"],
+        cwd=project.folder,
+        env={**environment(), "PYTHONPATH": "src"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def kill(running: "subprocess.Popen[bytes]") -> None:
+    """End the stage and all its processes as the loss of power would."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+
+
+def partial(project: Project) -> list[Path]:
+    return [
+        path for top in ("data", "models", "metrics", "plots") for path in (project.folder / top).rglob(".partial-*")
+    ]
+
+
+def kill_while_writing(project: Project, stage: str, delay: float) -> bool:
+    """Kill the stage `delay` seconds after a first output begins; returns whether it was still running."""
+    running = start(project, stage)
+    while running.poll() is None and not partial(project):
+        time.sleep(0.001)
+    time.sleep(delay)
+    alive = running.poll() is None
+    kill(running)
+    return alive
+
+
+def test_each_stage_killed_while_it_writes_leaves_what_was_there_and_a_rerun_mends_all(built, tmp_path):
+    project = built.copy(tmp_path)
+    for stage in STAGES:
+        outputs = project.outputs(stage)
+        whole = {path: digest(path) for path in outputs}
+        earlier = {path: age(path) for path in outputs}
+        kill_while_writing(project, stage, delay=0.0)
+        for path in outputs:
+            assert digest(path) in (earlier[path], whole[path]), path
+        # the next stage needs sound data: what DVC's cache and Git hold
+        project.run("dvc", "checkout", "--force", *(str(path.relative_to(project.folder)) for path in outputs))
+        project.run("git", "checkout", "-q", "--", "metrics", "plots")
+    project.run("dvc", "repro", "--force")
+    assert project.run("git", "status", "--porcelain") == ""
+    assert partial(project) == []
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_and_every_rerun_ends_with_the_same_hashes(built, tmp_path):
+    project, chance = built.copy(tmp_path), random.Random(0)
+    whole = {path: digest(path) for stage in STAGES for path in project.outputs(stage)}
+    seconds = {}
+    for stage in STAGES:
+        started = time.monotonic()
+        assert start(project, stage).wait() == 0
+        seconds[stage] = time.monotonic() - started
+    assert {path: digest(path) for path in whole} == whole
+
+    hits = 0
+    for turn in range(50):
+        stage = STAGES[turn % len(STAGES)]
+        outputs = project.outputs(stage)
+        earlier = {path: age(path) for path in outputs}
+        if turn % 2:
+            hits += kill_while_writing(project, stage, delay=chance.uniform(0.0, 0.05))
+        else:
+            running = start(project, stage)
+            time.sleep(chance.uniform(0.0, seconds[stage]))
+            hits += running.poll() is None
+            kill(running)
+        for path in outputs:
+            assert digest(path) in (earlier[path], whole[path]), (turn, path)
+        assert start(project, stage).wait() == 0
+        assert {path: digest(path) for path in outputs} == {path: whole[path] for path in outputs}, turn
+        assert partial(project) == []
+    assert hits > 25, "too few kills met a running stage to say anything"
+
+
+@pytest.mark.slow
+def test_a_killed_pipeline_goes_on_to_the_same_lock(built, tmp_path):
+    chance = random.Random(1)
+    for turn in range(5):
+        project = Project.new(tmp_path / str(turn))
+        shutil.copytree(built.folder / "data/raw", project.folder / "data/raw")
+        running = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=project.folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(chance.uniform(5.0, 40.0))
+        kill(running)
+        project.run("dvc", "repro")
+        assert project.text("dvc.lock") == built.text("dvc.lock")
+
+
+def may_mount() -> bool:
+    command = ["unshare", "--user", "--map-root-user", "--mount", "true"]
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+# In a mount of its own, the project on a small disk with so many bytes left.
+ON_A_FULL_DISK = """
+set -e
+mount -t tmpfs -o size=$(($(du -s --block-size=1 "$1" | cut -f1) + 16777216)) tmpfs "$2"
+cp -a "$1"/. "$2"
+cd "$2"
+dd if=/dev/zero of=filler bs=4096 status=none 2> /dev/null || true
+truncate -s -"$4" filler
+status=0
+PYTHONPATH=src "$5" stages/"$3".py > out 2> err || status=$?
+rm filler
+cat err >&2
+tar -cf "$6" --exclude=.dvc .
+exit $status
+"""
+
+
+@pytest.mark.skipif(not may_mount(), reason="this system lets nobody but root mount a small disk")
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "captions"])
+def test_a_full_disk_is_one_line_and_the_earlier_outputs_stay(built, tmp_path, stage):
+    project = built.copy(tmp_path / "project")
+    shutil.rmtree(project.folder / ".dvc")
+    earlier = {path: age(path) for path in project.outputs(stage)}
+    disk, result, after = tmp_path / "disk", tmp_path / "result.tar", tmp_path / "after"
+    disk.mkdir()
+    after.mkdir()
+    ran = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", ON_A_FULL_DISK, "bash"]
+        + [str(each) for each in (project.folder, disk, stage, 8192, sys.executable, result)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    errors = [line for line in ran.stderr.splitlines() if line.startswith("error:")]
+    assert ran.returncode == 1 and len(errors) == 1, ran.stderr
+    assert "free some space" in errors[0] and "Traceback" not in ran.stderr
+    shutil.unpack_archive(result, after, filter="data")
+    for path, content in earlier.items():
+        assert digest(after / path.relative_to(project.folder)) == content, path
