@@ -109,7 +109,7 @@ def test_a_worker_that_dies_is_one_line_that_names_the_pictures_it_had_in_hand(t
     archive = photos(40)
     archive[19] = Deadly(20, tiny.photo_name(20), b"")
     (tmp_path / "a").write_text("earlier")
-    with pytest.raises(UserError, match="a process that decoded .* died") as caught:
+    with pytest.raises(UserError, match=r"a process that decoded .* died") as caught:
         picture_tensor.write(tmp_path / "a", archive, range(1, 41), 64, workers=2)
     named = [int(number) for number in re.findall(r"image_(\d+)", str(caught.value))]
     assert any(
