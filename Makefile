@@ -16,7 +16,7 @@ ARGS ?=
 RESTORE = dvc checkout --quiet --allow-missing || true; cp -an .dvc/tmp/earlier/. .; \
 	echo "the failed stage's outputs are those of its last good run" >&2
 
-.PHONY: help setup repro test lint lock
+.PHONY: help setup repro exp test lint lock
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are wri
 	@textbloom params $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
 	@mkdir -p metrics plots .dvc/tmp/earlier && cp -a metrics plots .dvc/tmp/earlier/
 	@dvc repro $(ARGS) || { status=$$?; $(RESTORE); exit $$status; }
+
+exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of that name; params.yaml is then as before
+	@test -n "$(PRESET)" || { echo "error: say which: make exp PRESET=name" >&2; exit 1; }
+	@mkdir -p .dvc/tmp && cp params.yaml .dvc/tmp/params.yaml
+	@textbloom params --preset $(PRESET) $(if $(SET),--set $(SET))
+	@status=0; dvc exp run --temp --force --name $(PRESET) $(ARGS) || status=$$?; mv .dvc/tmp/params.yaml .; exit $$status
 
 test: setup  ## Run the test suite (ARGS="-k name" for a part)
 	python -m pytest $(ARGS)
