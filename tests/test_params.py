@@ -117,6 +117,28 @@ def test_overrides_change_their_keys_alone_and_keep_every_comment(project):
     assert after.objective == before.objective and after.model == before.model
 
 
+def test_a_list_is_written_beside_its_comment(project):
+    params.apply(None, ["refine.to=[128]", "images.size=128", "train.size=64"])
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    assert params.load().refine.to == [128]
+    assert "  to: [128]  " in text and comments(text) == comments(DEFAULT)
+    params.apply(None, ["refine.to=[]", "images.size=64", "train.size=null"])
+    assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["refine.to=[128]"], r"refine\.to: .*needs images\.size: 128 and train\.size: 64"),
+        (["refine.to=[64]"], r"refine\.to"),
+        (["evaluate.model=refined"], r"evaluate\.model: refined needs a second stage"),
+    ],
+)
+def test_a_second_stage_that_does_not_fit_is_refused_with_the_mend(project, changes, said):
+    with pytest.raises(UserError, match=said):
+        params.apply(None, changes)
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

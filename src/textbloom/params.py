@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from textbloom import paths
 from textbloom.errors import UserError
@@ -260,5 +261,9 @@ def _overlay(document: Any, changes: dict[str, Any], source: str, above: tuple[s
             raise UserError(
                 f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}.{next(iter(document[key]))}"
             )
+        elif isinstance(value, list):
+            if document[key] != value:
+                document[key] = CommentedSeq(value)
+                document[key].fa.set_flow_style()  # in one line, beside its comment
         elif document[key] != value or type(document[key]) is not type(value):
             document[key] = value
