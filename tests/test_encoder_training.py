@@ -30,17 +30,12 @@ class Tiny(nn.Module):
 
 
 def pairs() -> Pairs:
-    """Features and captions that carry their own view, class, picture and number."""
+    """Features and captions that carry their own class, picture and number."""
     count = CLASSES * PICTURES
     # Neither sorted by class nor caption by picture: the pairing must not lean on order.
     pictures = torch.randperm(count, generator=torch.Generator().manual_seed(1))
     classes = pictures % CLASSES
-    features = torch.stack(
-        [
-            torch.stack([torch.tensor([view, c, p, 0.5, 1, 2]) for p, c in enumerate(classes.tolist())])
-            for view in (0, 1)
-        ]
-    )
+    features = torch.stack([torch.tensor([c, p, 0, 0.5, 1, 2]) for p, c in enumerate(classes.tolist())])
     owner = torch.arange(count).repeat(CAPTIONS)
     captions = torch.stack([torch.tensor([int(p), r, int(classes[p])]) for r, p in enumerate(owner)]).to(torch.uint8)
     return Pairs(features, classes, captions, owner)
@@ -53,21 +48,20 @@ def trainer(seed: int = 7, epochs: int = 3, lr: float = 0.01) -> EncoderTrainer:
 
 def test_a_batch_holds_distinct_classes_each_a_picture_with_its_own_caption():
     drawn = pairs()
-    seen_pictures, seen_captions, seen_views = set(), set(), set()
+    seen_pictures, seen_captions = set(), set()
     for step in range(200):
         features, captions = drawn.draw(4, torch.Generator().manual_seed(step))
-        views, classes, pictures = features[:, :3].long().unbind(1)
+        classes, pictures = features[:, :2].long().unbind(1)
         assert len(classes.unique()) == 4
         assert captions[:, 0].tolist() == pictures.tolist() and captions[:, 2].tolist() == classes.tolist()
         seen_pictures |= set(pictures.tolist())
         seen_captions |= set(captions[:, 1].tolist())
-        seen_views |= set(views.tolist())
-    assert (len(seen_pictures), len(seen_captions), len(seen_views)) == (20, 60, 2)
+    assert (len(seen_pictures), len(seen_captions)) == (20, 60)
 
 
 def test_a_batch_larger_than_the_classes_holds_them_all():
     features, _ = pairs().draw(40, torch.Generator().manual_seed(0))
-    assert sorted(features[:, 1].tolist()) == [0, 1, 2, 3, 4]
+    assert sorted(features[:, 0].tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_an_epoch_fills_its_batches_with_as_many_pictures_as_there_are():
@@ -78,7 +72,7 @@ def test_an_epoch_fills_its_batches_with_as_many_pictures_as_there_are():
 
 def test_one_class_has_nothing_to_tell_apart():
     with pytest.raises(UserError, match="are all of one: choose a pretrained encoder"):
-        Pairs(torch.zeros(1, 3, 2), torch.ones(3, dtype=torch.int64), torch.zeros(3, 4), torch.arange(3))
+        Pairs(torch.zeros(3, 2), torch.ones(3, dtype=torch.int64), torch.zeros(3, 4), torch.arange(3))
 
 
 def test_the_rate_decays_after_each_epoch(tmp_path):
@@ -96,7 +90,11 @@ def test_two_runs_of_a_seed_end_with_the_same_bytes(tmp_path):
     losses = [encoder_training.train(each, tmp_path / str(n)) for n, each in enumerate((first, second, other))]
     assert same(first, second) and losses[0] == losses[1]
     assert not same(first, other)
-    assert losses[0][-1] < losses[0][0]
+
+
+def test_training_lowers_the_loss(tmp_path):
+    losses = encoder_training.train(trainer(epochs=40, lr=0.1), tmp_path)
+    assert sum(losses[-5:]) < sum(losses[:5]) / 2
 
 
 class Killed(Exception):
@@ -138,19 +136,45 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     assert fresh.step == 6 and fresh.network.table.weight.isfinite().all()
 
 
-def test_the_picture_space_keeps_the_largest_variances_and_gives_unit_length():
+def groups(count: int, scale: float = 1.0) -> dict[str, torch.Tensor]:
     stream = torch.Generator().manual_seed(1)
-    spread = torch.tensor([1.0, 9.0, 4.0, 0.01])
-    features = torch.randn(2000, 4, generator=stream) * spread + 3
-    space = picture_space.fit(features, 2)
-    assert space(features).shape == (2000, 2) and space(features).dtype == torch.float32
-    torch.testing.assert_close(space(features).norm(dim=1), torch.ones(2000))
-    for column, axis in enumerate((1, 2)):
-        assert float(space.components[axis, column].abs()) > 0.99
-    full = picture_space.fit(features, 4)
-    centred = (features - features.mean(0)).double()
-    cosines = torch.nn.functional.normalize(centred, dim=1)
-    torch.testing.assert_close(full(features) @ full(features).T, (cosines @ cosines.T).float(), atol=1e-4, rtol=0)
+    return {name: scale * torch.randn(count, 6, generator=stream) + 3 for name in picture_space.WEIGHTS}
+
+
+def test_the_picture_space_gives_unit_length_and_leaves_units_and_offsets_aside():
+    ours = picture_space.fit(groups(200), 5)(groups(200))
+    assert ours.shape == (200, 5) and ours.dtype == torch.float32
+    torch.testing.assert_close(ours.norm(dim=1), torch.ones(200))
+    theirs = picture_space.fit(groups(200, scale=50.0), 5)(groups(200, scale=50.0))
+    torch.testing.assert_close((ours @ ours.T), (theirs @ theirs.T), atol=1e-3, rtol=0)
+
+
+def test_with_all_its_dimensions_the_space_only_rotates_the_weighted_groups():
+    data = groups(200)
+    space = picture_space.fit(data, 18)
+    parts = []
+    for name, weight in picture_space.WEIGHTS.items():
+        values = data[name].double()
+        values = (values - values.mean(0)) / values.std(0, correction=0)
+        parts.append(weight * values / values.norm(dim=1, keepdim=True))
+    joined = torch.cat(parts, 1)
+    joined = joined - joined.mean(0)
+    joined = joined / joined.norm(dim=1, keepdim=True)
+    torch.testing.assert_close((space(data) @ space(data).T).double(), joined @ joined.T, atol=1e-4, rtol=0)
+
+
+def test_the_space_keeps_the_directions_of_largest_variance():
+    data = groups(300)
+    for name in ("stages", "colours"):
+        data[name] = data["last"].clone()  # 18 features, 6 directions: 6 dimensions lose nothing
+    ours, whole = picture_space.fit(data, 6)(data), picture_space.fit(data, 18)(data)
+    torch.testing.assert_close(ours @ ours.T, whole @ whole.T, atol=1e-3, rtol=0)
+
+
+def test_a_feature_that_never_varies_harms_nothing():
+    data = groups(50)
+    data["colours"][:, 2] = 0
+    assert picture_space.fit(data, 5)(data).isfinite().all()
 
 
 def rows(words: list[str], splits: list[str]) -> pd.DataFrame:
@@ -167,9 +191,9 @@ def rows(words: list[str], splits: list[str]) -> pd.DataFrame:
 def test_a_part_joins_captions_pictures_and_classes_of_its_splits():
     table = rows(["red", "blue", "pink"], ["train", "test", "val"])
     ids = sorted(table["image_id"].unique())
-    features = torch.tensor(ids)[None, :, None].float()
+    features = {"last": torch.tensor(ids)[:, None].float()}
     part = encoder_data.select(table, ids, features, ("train", "val"))
-    assert part.features.flatten().tolist() == [0, 1, 2, 20, 21, 22]
+    assert part.features["last"].flatten().tolist() == [0, 1, 2, 20, 21, 22]
     assert part.classes.tolist() == [1, 1, 1, 3, 3, 3]
     assert part.captions[6] == "a pink flower" and part.caption_pictures[6] == 3
     assert part.caption_classes.tolist() == [1] * 6 + [3] * 6
@@ -182,7 +206,8 @@ def test_a_run_leaves_an_encoder_its_measures_and_no_state_and_the_same_bytes_ag
     table = rows(["red", "blue", "pink"], ["train", "train", "test"])
     ids = sorted(table["image_id"].unique())
     monkeypatch.setattr(encoder_run.char_cnn_rnn, "EMBEDDING_DIM", 16)
-    features = torch.randn(2, len(ids), 20, generator=torch.Generator().manual_seed(0))
+    stream = torch.Generator().manual_seed(0)
+    features = {group: torch.rand(len(ids), 8, generator=stream) for group in picture_space.WEIGHTS}
     schedule = Schedule(seed=1, epochs=1, batch_size=2, lr=1e-3, lr_decay=0.9)
     one = encoder_run.train_and_measure(table, ids, features, schedule, tmp_path / "one")
     two = encoder_run.train_and_measure(table, ids, features, schedule, tmp_path / "two")

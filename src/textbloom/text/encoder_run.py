@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,21 @@ _ENCODED_AT_ONCE = 64  # captions
 
 
 def train_and_measure(
-    rows: pd.DataFrame, image_ids: Sequence[int], features: Tensor, schedule: encoder_training.Schedule, folder: Path
+    rows: pd.DataFrame,
+    image_ids: Sequence[int],
+    features: Mapping[str, Tensor],
+    schedule: encoder_training.Schedule,
+    folder: Path,
 ) -> dict[str, Any]:
     """Train on the splits train and val, write the encoder to `folder`, and return its metrics on the test split.
 
-    rows: captions.csv. features: float32 [V, N, F], V views of the photos, in the order of `image_ids`, ascending.
+    rows: captions.csv. features: groups of `picture_features`, in the order of `image_ids`, ascending.
     A run that was killed goes on where it stopped, if data, schedule and code are the same.
     """
     device = devices.device()
     train = encoder_data.select(rows, image_ids, features, ("train", "val"))
     test = encoder_data.select(rows, image_ids, features, ("test",))
-    space = picture_space.fit(train.features.flatten(0, 1), char_cnn_rnn.EMBEDDING_DIM)
+    space = picture_space.fit(train.features, char_cnn_rnn.EMBEDDING_DIM)
     pairs = encoder_training.Pairs(
         space(train.features), train.classes, char_cnn_rnn.codes(train.captions), train.caption_pictures
     )
@@ -63,16 +67,16 @@ def _zero_shot(
     if not test.captions:
         return {}
     texts = encoder.encode(test.captions, _ENCODED_AT_ONCE)
-    # A picture is judged by both its views, which no training ever told apart.
-    measures = zero_shot.measure(space(test.features).mean(0), test.classes, texts, test.caption_classes)
+    measures = zero_shot.measure(space(test.features), test.classes, texts, test.caption_classes)
     seen = torch.isin(test.classes.unique(), train.classes).sum()
     return {key: round(value, 4) for key, value in measures.items()} | {"n_classes_seen": int(seen)}
 
 
 def _state_folder(
-    rows: pd.DataFrame, features: Tensor, schedule: encoder_training.Schedule, device: torch.device
+    rows: pd.DataFrame, features: Mapping[str, Tensor], schedule: encoder_training.Schedule, device: torch.device
 ) -> Path:
-    data = [hashlib.sha256(part).hexdigest() for part in (rows.to_csv().encode(), features.contiguous().numpy().data)]
+    parts = [rows.to_csv().encode(), *(values.contiguous().numpy().tobytes() for values in features.values())]
+    data = [hashlib.sha256(part).hexdigest() for part in parts]
     package = Path(textbloom.__file__).parent
     code = [*sorted((package / "text").glob("*.py")), package / "seeding.py"]
     name = state.fingerprint([asdict(schedule), data, str(device), torch.__version__], code)

@@ -25,7 +25,7 @@ class Pairs:
     def __init__(self, features: Tensor, classes: Tensor, captions: Tensor, caption_pictures: Tensor) -> None:
         """Captions belong to pictures, pictures to classes; every picture has a caption.
 
-        features: float32 [V, N, D], V views of N pictures. classes: int64 [N].
+        features: float32 [N, D]. classes: int64 [N].
         captions: coded captions [R, L]. caption_pictures: int64 [R], each caption's picture, a row of `features`.
         """
         by_class = classes.argsort(stable=True)
@@ -48,23 +48,22 @@ class Pairs:
 
     def __len__(self) -> int:
         """Number of pictures."""
-        return self.features.shape[1]
+        return len(self.features)
 
     @property
     def classes(self) -> int:
         return len(self._picture_counts)
 
     def draw(self, batch_size: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Distinct classes, `batch_size` of them or all; of each a picture, a view of it and a caption of it.
+        """Distinct classes, `batch_size` of them or all; of each a picture and a caption of it.
 
         Returns features [B, D] and coded captions [B, L].
         """
         chosen = torch.randperm(self.classes, generator=stream)[:batch_size]
-        picture_share, view_share, caption_share = torch.rand(3, len(chosen), generator=stream, dtype=torch.float64)
+        picture_share, caption_share = torch.rand(2, len(chosen), generator=stream, dtype=torch.float64)
         pictures = self._pictures[_pick(self._first_picture, self._picture_counts, chosen, picture_share)]
-        views = (view_share * len(self.features)).long()
         captions = self._caption_order[_pick(self._first_caption, self._caption_counts, pictures, caption_share)]
-        return self.features[views, pictures], self.captions[captions]
+        return self.features[pictures], self.captions[captions]
 
 
 def _pick(first: Tensor, count: Tensor, group: Tensor, share: Tensor) -> Tensor:

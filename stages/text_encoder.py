@@ -1,0 +1,42 @@
+"""Train the text encoder where the project trains it itself, and measure it on the held-out classes."""
+
+from pathlib import Path
+
+from textbloom import errors, params, paths
+from textbloom.files import replacing, write_json
+
+FOLDER = Path("data/text_encoder")
+METRICS = Path("metrics/encoder.json")
+
+
+def main() -> None:
+    p = params.load()
+    if p.encoder.name != "char-cnn-rnn":
+        with replacing(FOLDER) as folder:
+            write_json(folder / "config.json", {"trained": False})
+        write_json(METRICS, {"encoder": p.encoder.name, "trained": False})
+        return
+    # Imported here: other encoders must not wait for torch.
+    from textbloom.datasets import image_ids, registry
+    from textbloom.prepared import read_captions
+    from textbloom.text import encoder_run, picture_features
+    from textbloom.text.encoder_training import Schedule
+
+    archives = paths.raw(p.data.dataset)
+    ids = image_ids.captioned(paths.CAPTIONS)
+    photos = registry.open_dataset(p.data.dataset).photos(archives)
+    features = picture_features.kept(photos, ids, archives / "manifest.json")
+    schedule = Schedule(
+        seed=p.seed,
+        epochs=p.encoder_training.epochs,
+        batch_size=p.encoder_training.batch_size,
+        lr=p.encoder_training.lr,
+        lr_decay=p.encoder_training.lr_decay,
+    )
+    with replacing(FOLDER) as folder:
+        metrics = encoder_run.train_and_measure(read_captions(paths.CAPTIONS), ids, features, schedule, folder)
+    write_json(METRICS, metrics | {"picture_features": picture_features.NAME})
+
+
+if __name__ == "__main__":
+    errors.run(main)
