@@ -1,6 +1,8 @@
 """Tensor files: safetensors with JSON metadata, equal bytes for equal content."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +22,13 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     # safetensors keeps metadata in a map of no fixed order, so all of it goes under one key.
     header = {"textbloom": json.dumps(metadata, sort_keys=True)} if metadata else None
     with replacing(path) as temporary:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata=header)
+        try:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata=header)
+        except SafetensorError as error:
+            # The library gives the system's error as text alone.
+            if f"(os error {errno.ENOSPC})" in str(error):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            raise
         temporary.chmod(0o644)  # the library writes 0600, which another user of the cache could not read
 
 
