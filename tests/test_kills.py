@@ -157,9 +157,8 @@ cp -a "$1"/. "$2"
 cd "$2"
 dd if=/dev/zero of=filler bs=4096 status=none 2> /dev/null || true
 status=0
-PYTHONPATH=src "$4" stages/"$3".py > out 2> err || status=$?
+PYTHONPATH=src "$4" stages/"$3".py || status=$?
 rm filler
-cat err >&2
 tar -cf "$5" --exclude=.dvc .
 exit $status
 """
