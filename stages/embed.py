@@ -3,13 +3,14 @@
 from textbloom import errors, params, paths
 from textbloom.prepared import read_captions
 from textbloom.tensors import save_tensors
-from textbloom.text.encoder import load_encoder
+from textbloom.text.opening import open_encoder
 
 
 def main() -> None:
     p = params.load()
     captions = read_captions(paths.CAPTIONS)["caption"].tolist()
-    encoder = load_encoder(p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
+    pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
+    encoder = open_encoder(*pretrained, trained=paths.TEXT_ENCODER)
     embeddings = encoder.encode(captions, p.encoder.batch_size)
     save_tensors(paths.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})
 

@@ -1,20 +1,16 @@
 """Train the text encoder where the project trains it itself, and measure it on the held-out classes."""
 
-from pathlib import Path
-
 from textbloom import errors, params, paths
 from textbloom.files import replacing, write_json
-
-FOLDER = Path("data/text_encoder")
-METRICS = Path("metrics/encoder.json")
+from textbloom.text import TRAINED_HERE
 
 
 def main() -> None:
     p = params.load()
-    if p.encoder.name != "char-cnn-rnn":
-        with replacing(FOLDER) as folder:
+    if p.encoder.name not in TRAINED_HERE:
+        with replacing(paths.TEXT_ENCODER) as folder:
             write_json(folder / "config.json", {"trained": False})
-        write_json(METRICS, {"encoder": p.encoder.name, "trained": False})
+        write_json(paths.ENCODER_METRICS, {"encoder": p.encoder.name, "trained": False})
         return
     # Imported here: other encoders must not wait for torch.
     from textbloom.datasets import image_ids, registry
@@ -33,9 +29,9 @@ def main() -> None:
         lr=p.encoder_training.lr,
         lr_decay=p.encoder_training.lr_decay,
     )
-    with replacing(FOLDER) as folder:
+    with replacing(paths.TEXT_ENCODER) as folder:
         metrics = encoder_run.train_and_measure(read_captions(paths.CAPTIONS), ids, features, schedule, folder)
-    write_json(METRICS, metrics | {"picture_features": picture_features.NAME})
+    write_json(paths.ENCODER_METRICS, metrics | {"picture_features": picture_features.NAME})
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_objectives import CPU, networks, recipe
 
+from textbloom import run_folder
 from textbloom.errors import UserError
 from textbloom.prepared import Prepared
 from textbloom.training import loop, state
@@ -102,25 +103,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
 
 
 def test_a_second_process_is_told_who_trains(tmp_path):
-    with state.held(tmp_path):
-        code = "import sys\nfrom pathlib import Path\nfrom textbloom.training import state\n"
-        code += f"with state.held(Path({str(tmp_path)!r})): pass"
+    with run_folder.held(tmp_path):
+        code = "import sys\nfrom pathlib import Path\nfrom textbloom import run_folder\n"
+        code += f"with run_folder.held(Path({str(tmp_path)!r})): pass"
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert other.returncode != 0
     assert f"process {os.getpid()} already trains" in other.stderr
-    with state.held(tmp_path):
+    with run_folder.held(tmp_path):
         pass
 
 
 def test_a_fingerprint_changes_with_settings_and_with_any_byte(tmp_path):
     file = tmp_path / "data"
     file.write_bytes(b"one")
-    first = state.fingerprint({"lr": 1}, [file])
-    assert first == state.fingerprint({"lr": 1}, [file])
-    assert first != state.fingerprint({"lr": 2}, [file])
+    first = run_folder.fingerprint({"lr": 1}, [file])
+    assert first == run_folder.fingerprint({"lr": 1}, [file])
+    assert first != run_folder.fingerprint({"lr": 2}, [file])
     file.write_bytes(b"two")
-    assert first != state.fingerprint({"lr": 1}, [file])
+    assert first != run_folder.fingerprint({"lr": 1}, [file])
 
 
 def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own():

@@ -42,7 +42,7 @@ def _params(options: argparse.Namespace) -> None:
 def _generate(options: argparse.Namespace) -> None:
     # Imported here: `textbloom params` must not wait for torch.
     from textbloom.render.grids import caption_grid
-    from textbloom.text.encoder import load_encoder
+    from textbloom.text.opening import open_encoder
     from textbloom.training.generator import load_generator
 
     if options.count < 1:
@@ -54,7 +54,8 @@ def _generate(options: argparse.Namespace) -> None:
         raise errors.UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
     p = params.load()
     generator = load_generator(paths.trained(p.evaluate.model), p.evaluate.generator)
-    encoder = load_encoder(p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
+    pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
+    encoder = open_encoder(*pretrained, trained=paths.TEXT_ENCODER)
     trained_with = generator.config["encoder"]
     if encoder.metadata["sha256"] != trained_with["sha256"]:
         raise errors.UserError(

@@ -82,6 +82,13 @@ class Encoder(Section):
     batch_size: Count
 
 
+class EncoderTraining(Section):
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[Float, Field(gt=0)]
+    lr_decay: Annotated[Float, Field(gt=0, le=1)]
+
+
 class Model(Section):
     name: Literal["dcgan", "gan-cls", "stackgan"]
     noise_dim: Count
@@ -145,6 +152,7 @@ class Params(Section):
     captions: Captions
     images: Images
     encoder: Encoder
+    encoder_training: EncoderTraining
     model: Model
     objective: Objective
     train: Train

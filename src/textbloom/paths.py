@@ -10,6 +10,7 @@ RAW = Path("data/raw")  # <dataset>/: archives as published, manifest.json
 CAPTIONS = Path("data/captions.csv")
 IMAGES = Path("data/images.safetensors")
 IMAGE_IDS = Path("data/image_ids.csv")
+TEXT_ENCODER = Path("data/text_encoder")  # an encoder trained here, or a note that none was
 EMBEDDINGS = Path("data/embeddings.safetensors")
 
 MODELS = Path("models")
@@ -25,6 +26,7 @@ HISTORY = "losses.csv"  # what plots/ shows of the run's losses too
 
 DATA_METRICS = Path("metrics/data.json")
 EVAL_METRICS = Path("metrics/eval.json")
+ENCODER_METRICS = Path("metrics/encoder.json")
 TRAIN_METRICS = Path("metrics/train.json")
 REFINE_METRICS = Path("metrics/refine.json")
 PROVENANCE = Path("metrics/provenance")  # versions, device, git revision, seconds: never compared

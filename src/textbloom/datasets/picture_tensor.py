@@ -115,7 +115,7 @@ class _Sent(NamedTuple):
 
     first: str
     last: str
-    count: int
+    photos: int
     future: Future[None]
 
 
@@ -133,7 +133,7 @@ def _parcels(wanted: Iterable[tuple[int, Photo]]) -> Iterator[list[tuple[int, Ph
 def _first(pending: deque[_Sent]) -> Iterator[None]:
     """Wait for the first parcel; once for each of its photos."""
     pending[0].future.result()
-    yield from itertools.repeat(None, pending.popleft().count)
+    yield from itertools.repeat(None, pending.popleft().photos)
 
 
 def _succeeded(future: Future[Any]) -> bool:

@@ -1,7 +1,6 @@
 """One training of the text encoder from data to its folder and metrics, resumable."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +11,9 @@ import torch
 from torch import Tensor
 
 import textbloom
-from textbloom import devices, paths
+from textbloom import devices, run_folder
 from textbloom.seeding import seed_for
 from textbloom.text import char_cnn_rnn, encoder_data, encoder_training, picture_space, trained_encoder, zero_shot
-from textbloom.training import state
 
 _ENCODED_AT_ONCE = 64  # captions
 
@@ -41,8 +39,8 @@ def train_and_measure(
     )
     torch.manual_seed(seed_for(schedule.seed, "text encoder weights"))
     trainer = encoder_training.EncoderTrainer(char_cnn_rnn.CharCnnRnn(), pairs, schedule, device)
-    work = _state_folder(rows, features, schedule, device)
-    with state.held(work):
+    work = _run_folder(rows, features, schedule, device)
+    with run_folder.held(work):
         losses = encoder_training.train(trainer, work)
         encoder = trained_encoder.save(folder, trainer.network, asdict(schedule))
         metrics = {
@@ -53,7 +51,7 @@ def train_and_measure(
             "train_loss": round(losses[-1], 5),
             **_zero_shot(encoder, space, train, test),
         }
-    state.forget(work)
+    run_folder.forget(work)
     return metrics
 
 
@@ -72,12 +70,11 @@ def _zero_shot(
     return {key: round(value, 4) for key, value in measures.items()} | {"n_classes_seen": int(seen)}
 
 
-def _state_folder(
+def _run_folder(
     rows: pd.DataFrame, features: Mapping[str, Tensor], schedule: encoder_training.Schedule, device: torch.device
 ) -> Path:
     parts = [rows.to_csv().encode(), *(values.contiguous().numpy().tobytes() for values in features.values())]
     data = [hashlib.sha256(part).hexdigest() for part in parts]
     package = Path(textbloom.__file__).parent
     code = [*sorted((package / "text").glob("*.py")), package / "seeding.py"]
-    name = state.fingerprint([asdict(schedule), data, str(device), torch.__version__], code)
-    return Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME / name
+    return run_folder.of([asdict(schedule), data, str(device), torch.__version__], code)

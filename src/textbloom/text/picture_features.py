@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textbloom import devices, paths
+from textbloom import devices, paths, run_folder
 from textbloom.datasets import pictures as decoding
 from textbloom.datasets.archives import MEND
 from textbloom.datasets.base import Photo
@@ -23,7 +23,6 @@ from textbloom.errors import UserError
 from textbloom.evaluation import lite0
 from textbloom.progress import progress
 from textbloom.tensors import load_tensors, save_tensors
-from textbloom.training import state
 
 GROUPS = ("last", "stages", "colours")
 NAME = f"{lite0.NAME}, all stages, and colours"
@@ -71,7 +70,7 @@ def kept(photos: Iterable[Photo], image_ids: Sequence[int], manifest: Path) -> d
     """
     settings = [str(devices.device()), torch.__version__, list(image_ids)]
     files = [manifest, *(Path(str(module)) for module in (__file__, decoding.__file__, lite0.__file__))]
-    name = state.fingerprint(settings, files)
+    name = run_folder.fingerprint(settings, files)
     path = Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME.parent / "picture-features" / f"{name}.safetensors"
     if not path.exists():
         save_tensors(path, extract(photos, image_ids, Reader()))

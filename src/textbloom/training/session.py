@@ -1,6 +1,5 @@
 """One training run from data to files: networks, losses, progress pictures, all resumable."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 import torch
 
 import textbloom
-from textbloom import paths, provenance
+from textbloom import paths, provenance, run_folder
 from textbloom.files import write_json
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.prepared import Prepared
 from textbloom.seeding import generator_for
 from textbloom.tensors import load_metadata, save_tensors
-from textbloom.training import loop, state
+from textbloom.training import loop
 from textbloom.training.data import TrainingPairs
 from textbloom.training.generator import save_networks
 from textbloom.training.report import summary, write_losses
@@ -59,8 +58,8 @@ def run(
     shown = torch.randperm(len(data), generator=generator_for(recipe.seed, "progress captions"))[:SHOWN]
     stream = generator_for(recipe.seed, "progress noise")
     noise = torch.randn(len(shown), trainer.generator.noise_dim, generator=stream)
-    folder = _state_folder(config, recipe, plan, device)
-    with state.held(folder):
+    folder = _run_folder(config, recipe, plan, device)
+    with run_folder.held(folder):
         log = loop.train(
             trainer,
             pairs,
@@ -78,12 +77,12 @@ def run(
         write_json(outputs.metrics, summary(trainer, pairs, log))
         speed = log.steps_here * plan.batch_size / log.seconds
         provenance.record(outputs.provenance, seconds=log.seconds, images_per_second=speed)
-    state.forget(folder)
+    run_folder.forget(folder)
 
 
-def _state_folder(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device) -> Path:
+def _run_folder(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device) -> Path:
     settings = [config, {**asdict(recipe), "autocast": str(recipe.autocast)}, asdict(plan), str(device)]
     package = Path(textbloom.__file__).parent
     code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
-    name = state.fingerprint([*settings, torch.__version__], [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS, *code])
-    return Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME / name
+    data = [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS]
+    return run_folder.of([*settings, torch.__version__], [*data, *code])

@@ -1,52 +1,14 @@
 """The state of an unfinished run: saved at most a minute apart, restored so that the run ends with the same bytes."""
 
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from textbloom.errors import UserError
 from textbloom.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.training.trainer import Trainer
-
-
-def fingerprint(settings: Any, files: Sequence[Path]) -> str:
-    """A name for a run by all that decides its result: settings, and the bytes of data and code."""
-    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for path in files:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()[:16]
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a run's folder for this process alone; a second process gets a UserError that names the holder.
-
-    The lock is the kernel's, so it ends with the process, however that ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / "lock"
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"{folder}: process {file.read() or '(unknown)'} already trains this very run; wait for it or end it"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def save(folder: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tensor) -> None:
@@ -84,11 +46,6 @@ def restore(folder: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor] | N
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     trainer.step = metadata["step"]
     return metadata["history"], tensors["sheets"]
-
-
-def forget(folder: Path) -> None:
-    """Remove the state of a finished run."""
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _networks(trainer: Trainer) -> dict[str, nn.Module]:

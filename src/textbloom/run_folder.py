@@ -1,0 +1,55 @@
+"""The folder of an unfinished run: named by all that decides the result, held by one process, gone when it is done."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from textbloom import paths
+from textbloom.errors import UserError
+
+
+def of(settings: Any, files: Sequence[Path]) -> Path:
+    """Where a run of these settings (JSON-like), data and code keeps its state, in the main workspace of DVC."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME / fingerprint(settings, files)
+
+
+def fingerprint(settings: Any, files: Sequence[Path]) -> str:
+    """A name for a run by all that decides its result: settings, and the bytes of data and code."""
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in files:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:16]
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for this process alone; a second process gets a UserError that names the holder.
+
+    The lock is the kernel's, so it ends with the process, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "lock"
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"{folder}: process {file.read() or '(unknown)'} already trains this very run; wait for it or end it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def forget(folder: Path) -> None:
+    """Remove the state of a finished run."""
+    shutil.rmtree(folder, ignore_errors=True)
