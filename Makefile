@@ -16,7 +16,7 @@ ARGS ?=
 RESTORE = dvc checkout --quiet --allow-missing || true; cp -an .dvc/tmp/earlier/. .; \
 	echo "the failed stage's outputs are those of its last good run" >&2
 
-.PHONY: help setup repro exp test lint lock
+.PHONY: help setup repro exp test lint bench lock
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ lint: setup  ## Check style and types
 	ruff check .
 	ruff format --check .
 	mypy
+
+bench: setup  ## Time decoding, encoding and training against plain code, on a quiet machine
+	@for what in images encode training; do echo "== $$what"; PYTHONPATH=src python benchmarks/$$what.py; done
 
 lock: setup  ## Renew requirements.lock from pyproject.toml (newest versions, hashed)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --extra dev pyproject.toml -o requirements.lock

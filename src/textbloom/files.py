@@ -23,14 +23,24 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir():
-            _remove(path)
+            _replace_folder(temporary, path)
         else:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """The earlier folder is put aside rather than emptied file by file: a kill leaves it whole, or no folder."""
+    aside = path.with_name(f".partial-old-{path.name}")
+    _remove(aside)
+    if path.exists():
+        os.replace(path, aside)
+    os.replace(temporary, path)
+    _remove(aside)
 
 
 def _remove(path: Path) -> None:

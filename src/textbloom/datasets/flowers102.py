@@ -43,7 +43,9 @@ _MATS = (
 SOURCES = (
     Source(
         (
-            _from_drive(CAPTIONS, "0B0ywwgffWnLLcms2WWJQRFNSWXM"),
+            _from_drive(
+                CAPTIONS, "0B0ywwgffWnLLcms2WWJQRFNSWXM&resourcekey=0-Av8zFbeDDvNcF1sSjDR32w"
+            ),  # an old file needs its key
             *_MATS,
             _from_oxford(PHOTOS, "52808999861908f626f3c1f4e79d11fa"),
         )

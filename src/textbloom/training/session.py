@@ -9,7 +9,7 @@ import torch
 
 import textbloom
 from textbloom import paths, provenance, run_folder
-from textbloom.files import write_json
+from textbloom.files import replacing, write_json
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.prepared import Prepared
 from textbloom.seeding import generator_for
@@ -69,11 +69,12 @@ def run(
             folder=folder,
         )
         everything = {**config, **load_metadata(paths.EMBEDDINGS)}
-        save_networks(outputs.networks, trainer.generator, trainer.ema.network, trainer.discriminator, everything)
         notes = {"epochs": log.sheet_epochs, "captions": [data.first_captions[i] for i in shown.tolist()]}
-        save_tensors(outputs.networks / paths.PROGRESS, {"pictures": log.sheets}, notes)
-        for table in (outputs.networks / paths.HISTORY, outputs.losses):
-            write_losses(table, log.losses)
+        with replacing(outputs.networks) as made:
+            save_networks(made, trainer.generator, trainer.ema.network, trainer.discriminator, everything)
+            save_tensors(made / paths.PROGRESS, {"pictures": log.sheets}, notes)
+            write_losses(made / paths.HISTORY, log.losses)
+        write_losses(outputs.losses, log.losses)
         write_json(outputs.metrics, summary(trainer, pairs, log))
         speed = log.steps_here * plan.batch_size / log.seconds
         provenance.record(outputs.provenance, seconds=log.seconds, images_per_second=speed)
