@@ -192,6 +192,6 @@ def test_a_full_disk_is_one_line_and_the_earlier_outputs_stay(built, tmp_path, s
     errors = [line for line in ran.stderr.splitlines() if line.startswith("error:")]
     assert ran.returncode == 1 and len(errors) == 1, ran.stderr
     assert "free some space" in errors[0] and "Traceback" not in ran.stderr
-    shutil.unpack_archive(result, after, filter="data")
+    subprocess.run(["tar", "-xf", result, "-C", after], check=True)
     for path, content in earlier.items():
         assert digest(after / path.relative_to(project.folder)) == content, path

@@ -35,7 +35,7 @@ def _params(options: argparse.Namespace) -> None:
         params.apply(options.preset or None, options.overrides)
     p = params.load()
     # DVC depends on this folder, and would only say that it cannot read it.
-    if not Path(p.data.path).expanduser().is_dir():
+    if p.data.dataset == "folder" and not Path(p.data.path).is_dir():
         raise errors.UserError(f"data.path: {p.data.path} is no folder: correct the path to your pictures")
 
 
