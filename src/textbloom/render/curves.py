@@ -32,7 +32,8 @@ def loss_curves(table: Path, path: Path) -> None:
     Raises UserError where the table is missing or holds no epoch.
     """
     losses = _read(table)
-    names = [name for name in losses.columns if name != "epoch"]
+    # A term that the recipe leaves out is zero throughout.
+    names = [name for name in losses.columns if name != "epoch" and losses[name].any()]
     columns = min(PANELS_A_ROW, len(names))
     rows = -(-len(names) // columns)
     # From the library's defaults: a matplotlibrc on the machine must not change the bytes.
