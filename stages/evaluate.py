@@ -18,7 +18,7 @@ def main() -> None:
     extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
 
     generated = generator.sample(pictures.embeddings, seed_for(p.seed, "evaluated pictures"))
-    metrics = measures.measure(extractor, generated, pictures, p.seed)
+    metrics = measures.Referee(extractor, pictures, p.seed).measure(generated)
     if p.evaluate.layer is not None:
         metrics["layer"] = p.evaluate.layer
     if p.data.dataset == "drawn":

@@ -7,98 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prepared_project
 import pytest
 import torch
+from prepared_project import TEST, TRAIN, Classifier, Coarse, flat_pictures
 from torch import Tensor
-from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from textbloom import judged, models, params, paths, prepared, provenance
+from textbloom import judged, params, paths, prepared, provenance
 from textbloom.errors import UserError
 from textbloom.evaluation import measures, named_colours
 from textbloom.files import write_json
 from textbloom.tensors import load_tensors, save_tensors
 from textbloom.training import generator as trained
-from textbloom.training.generator import save_networks
 
 ROOT = Path(__file__).parents[1]
-TRAIN, TEST = 130, 120  # pictures of each split; 20 of the training ones are of split val
-OVERRIDES = ["data.dataset=flowers102", "evaluate.samples=110", "evaluate.extractor=coarse"]
 ALIGNMENT = {f"retrieval_at_{k}{suffix}" for k in (1, 10) for suffix in ("", "_real", "_shuffled")}
 CONDITIONS = {"extractor", "image_size", "n_fake", "n_real", "seed", "split"}
 FIDELITY = {"frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "real_floor"}
 
 
-class Coarse(FeatureExtractorBase):
-    """A quick extractor without a classifier: the picture at 2 × 2."""
-
-    def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
-        super().__init__(name, features_list)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return (torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1),)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return ("coarse",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "coarse"
-
-
-class Classifier(Coarse):
-    """The same with class scores."""
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        pooled = super().forward(images)[0]
-        layers = {"coarse": pooled, "logits": 5 * pooled}
-        return tuple(layers[layer] for layer in self.features_list)
-
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return "coarse", "logits"
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return "logits" if metric == "isc" else "coarse"
-
-
-def flat_pictures(embeddings: Tensor) -> Tensor:
-    """Pictures uint8 [N, 3, 64, 64] that show their captions: each quarter has a colour made of the embedding."""
-    quarters = embeddings.sigmoid().mul(255).to(torch.uint8).view(-1, 3, 2, 2)
-    return torch.nn.functional.interpolate(quarters, 64)
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Prepared data whose pictures show their captions, an untrained tiny generator, all in the working folder."""
+    """A prepared project with an untrained generator, the working folder."""
     monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
     monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "classifier", Classifier)
+    prepared_project.write(tmp_path)
     monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    params.apply(None, OVERRIDES)
-    count = TRAIN + TEST
-    splits = ["train"] * (TRAIN - 20) + ["val"] * 20 + ["test"] * TEST
-    rows = [f"{i + 1},{i % 7},{split},0,flower {i}" for i, split in enumerate(splits)]
-    Path("data").mkdir()
-    paths.CAPTIONS.write_text("\n".join(["image_id,class_id,split,caption_index,caption", *rows, ""]))
-    paths.IMAGE_IDS.write_text("\n".join(["image_id", *(str(i + 1) for i in range(count)), ""]))
-    embeddings = torch.randn(count, 12)
-    save_tensors(paths.EMBEDDINGS, {"embeddings": embeddings})
-    save_tensors(paths.IMAGES, {"images": flat_pictures(embeddings)})
-    network = {
-        "name": "dcgan",
-        "size": 64,
-        "embedding_dim": 12,
-        "noise_dim": 5,
-        "features": 2,
-        "text_projection": 4,
-        "discriminator_text": True,
-    }
-    generator, discriminator = models.build(**network)  # type: ignore[arg-type]
-    averaged, _ = models.build(**network)  # type: ignore[arg-type]
-    save_networks(paths.BASE, generator, averaged, discriminator, {"network": network})
     return tmp_path
 
 

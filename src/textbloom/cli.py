@@ -3,8 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textbloom import errors, params, paths
+
+if TYPE_CHECKING:
+    from textbloom import comparison
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,6 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generate.add_argument("--count", type=int, default=4, help="pictures a sentence (default 4)")
     generate.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     generate.set_defaults(run=_generate)
+
+    compare = commands.add_parser("compare", help="trained systems side by side, judged by this project's test data")
+    compare.add_argument(
+        "systems", nargs="+", metavar="NAME=PROJECT", help="a trained project's folder, and what to call it"
+    )
+    compare.add_argument("--out", type=Path, required=True, help="folder for comparison.png and comparison.json")
+    compare.add_argument("--rows", type=int, default=8, help="captions on the picture (default 8)")
+    compare.set_defaults(run=_compare)
 
     options = parser.parse_args(arguments)
     errors.run(lambda: options.run(options))
@@ -65,3 +77,38 @@ def _generate(options: argparse.Namespace) -> None:
     captions = [text for text in options.text for _ in range(options.count)]
     pictures = generator.sample(encoder.encode(captions, p.encoder.batch_size), seed=options.seed)
     caption_grid(pictures, captions, options.out, columns=options.count)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from textbloom import comparison, judged
+    from textbloom.evaluation import extractors, measures
+    from textbloom.files import write_json
+    from textbloom.render.examples import choose
+
+    if options.rows < 1:
+        raise errors.UserError(f"--rows: expected at least 1, got {options.rows}")
+    systems = [_system(text) for text in options.systems]
+    sizes = {system.name: system.generator.size for system in systems}
+    if len(sizes) < len(systems) or len(set(sizes.values())) > 1:
+        raise errors.UserError(f"systems: names must differ and picture sizes agree, got {sizes}")
+    p = params.load()
+    files = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
+    sides = judged.load(*files, p.seed, systems[0].generator.size)
+    pictures = measures.compared(sides, p.evaluate.samples, p.seed)
+    comparison.sheet(systems, choose(sides, options.rows, p.seed), options.out / "comparison.png", p.seed)
+    extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
+    write_json(
+        options.out / "comparison.json",
+        {"layer": p.evaluate.layer, "systems": comparison.measure(systems, extractor, pictures, p.seed)},
+    )
+
+
+def _system(text: str) -> "comparison.System":
+    from textbloom import comparison
+
+    name, equals, folder = text.partition("=")
+    project = Path(folder)
+    if not (name and equals and (project / paths.PARAMS).is_file()):
+        raise errors.UserError(f"systems: expected NAME=PROJECT, the folder of a trained project, got '{text}'")
+    chosen = params.load(project / paths.PARAMS).evaluate
+    return comparison.open_system(name, project, chosen.model, chosen.generator)

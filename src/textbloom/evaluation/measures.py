@@ -56,33 +56,40 @@ def compared(judged: Judged, samples: int, seed: int) -> Compared:
     return Compared(judged, _some(len(judged.pictures), samples, seed, "held-out pictures"))
 
 
-def measure(extractor: Extractor, generated: Tensor, pictures: Compared, seed: int) -> dict[str, Any]:
-    """Fidelity and alignment of generated pictures uint8 [n, 3, S, S], each made for the caption of the same row.
+class Referee:
+    """Measures any number of generators against the same real pictures, whose features it extracts once."""
 
-    Returns the keys of metrics/eval.json that hold for every data set; those that the extractor cannot give are absent.
-    Raises UserError where there are too few pictures or captions.
-    """
-    if generated.shape != pictures.images.shape:
-        raise UserError(
-            f"models: the generator makes pictures of {generated.shape[-1]} pixels, the data has "
-            f"{pictures.images.shape[-1]}: run `make repro`"
-        )
-    fake = extractor(generated, "generated pictures")
-    real = extractor(pictures.images, "real pictures")
-    others = extractor(pictures.judged.others.images, "real training pictures")
-    conditions = {
-        "extractor": extractor.network.get_name(),
-        "image_size": generated.shape[-1],
-        "n_fake": len(generated),
-        "n_real": len(pictures.rows),
-        "seed": seed,
-        "split": pictures.judged.split,
-    }
-    return {
-        **conditions,
-        **_fidelity(fake, real, others, seed),
-        **_alignment(fake, real, others, pictures, seed),
-    }
+    def __init__(self, extractor: Extractor, pictures: Compared, seed: int) -> None:
+        self._extractor, self._pictures, self._seed = extractor, pictures, seed
+        self._real = extractor(pictures.images, "real pictures")
+        self._others = extractor(pictures.judged.others.images, "real training pictures")
+
+    def measure(self, generated: Tensor) -> dict[str, Any]:
+        """Fidelity and alignment of generated pictures uint8 [n, 3, S, S], each made for the caption of the same row.
+
+        Returns the keys of metrics/eval.json that hold for every data set; those that the extractor cannot give are
+        absent. Raises UserError where there are too few pictures or captions.
+        """
+        pictures = self._pictures
+        if generated.shape != pictures.images.shape:
+            raise UserError(
+                f"models: the generator makes pictures of {generated.shape[-1]} pixels, the data has "
+                f"{pictures.images.shape[-1]}: run `make repro`"
+            )
+        fake = self._extractor(generated, "generated pictures")
+        conditions = {
+            "extractor": self._extractor.network.get_name(),
+            "image_size": generated.shape[-1],
+            "n_fake": len(generated),
+            "n_real": len(pictures.rows),
+            "seed": self._seed,
+            "split": pictures.judged.split,
+        }
+        return {
+            **conditions,
+            **_fidelity(fake, self._real, self._others, self._seed),
+            **_alignment(fake, self._real, self._others, pictures, self._seed),
+        }
 
 
 def finished(metrics: Mapping[str, Any]) -> dict[str, Any]:

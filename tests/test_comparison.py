@@ -1,0 +1,107 @@
+"""Systems side by side: one set of captions and noise, judged in one text space, none asked for what it trained on."""
+
+import json
+from pathlib import Path
+
+import prepared_project
+import pytest
+import torch
+from PIL import Image
+from prepared_project import Coarse, flat_pictures
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+from textbloom import cli, comparison, judged, paths
+from textbloom.errors import UserError
+from textbloom.evaluation import extractors, measures
+from textbloom.tensors import load_tensors, save_tensors
+
+
+@pytest.fixture
+def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder `own`, and beside it `other`, equal but for a generator with more noise and longer texts."""
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
+    for name in ("own", "other"):
+        torch.manual_seed(0)
+        prepared_project.write(tmp_path / name)
+    prepared_project.write_generator(tmp_path / "other", noise_dim=9, embedding_dim=20)
+    other = tmp_path / "other" / paths.EMBEDDINGS
+    save_tensors(other, {"embeddings": torch.randn(250, 20)}, {"encoder": prepared_project.ENCODER})
+    monkeypatch.chdir(tmp_path / "own")
+    return tmp_path
+
+
+def opened(name: str, folder: str = ".") -> comparison.System:
+    return comparison.open_system(name, Path(folder), "base", "ema")
+
+
+def compared(seed: int = 1) -> measures.Compared:
+    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, seed, 64)
+    return measures.compared(sides, 110, seed)
+
+
+def test_the_command_leaves_a_picture_and_the_measures_of_each_system(projects):
+    cli.main(["compare", "A=.", "B=../other", "--out", "../out", "--rows", "3"])
+    with Image.open("../out/comparison.png") as sheet:
+        sheet.load()
+    found = json.loads(Path("../out/comparison.json").read_text())["systems"]
+    assert list(found) == ["A", "B"]
+    # What does not depend on the generator is the same for all: the ceiling is judged in this project's text space.
+    for key in ("retrieval_at_10_real", "retrieval_at_1_real", "real_floor", "n_fake", "n_real"):
+        assert found["A"][key] == found["B"][key]
+    assert found["A"]["frechet_distance"] != found["B"]["frechet_distance"]
+
+
+def test_a_system_that_paints_the_real_pictures_is_perfect_beside_one_that_does_not(projects, monkeypatch):
+    real, untrained = opened("real"), opened("untrained")
+
+    def pictures(self, captions, noise):
+        vectors = torch.stack([self.embeddings[caption] for caption in captions])
+        return flat_pictures(vectors) if self.name == "real" else self.generator.sample(vectors, 0, noise[:, :5])
+
+    monkeypatch.setattr(comparison.System, "pictures", pictures)
+    found = comparison.measure([real, untrained], extractors.load("coarse", None, None), compared(), 1)
+    assert found["real"]["frechet_distance"] == pytest.approx(0, abs=1e-4)
+    assert found["untrained"]["frechet_distance"] > found["real"]["real_floor"]
+    assert found["real"]["retrieval_at_10"] == found["real"]["retrieval_at_10_real"] > 0.9
+
+
+def test_equal_systems_get_equal_measures_and_each_takes_its_part_of_the_same_noise(projects):
+    first, second, other = opened("first"), opened("second"), opened("other", "../other")
+    found = comparison.measure([first, second, other], extractors.load("coarse", None, None), compared(), 1)
+    assert found["first"] == found["second"] != found["other"]
+    noise = torch.randn(2, 9)
+    captions = ["flower 200", "flower 201"]
+    vectors = load_tensors(paths.EMBEDDINGS)["embeddings"][200:202]
+    assert torch.equal(first.pictures(captions, noise), first.generator.sample(vectors, 0, noise[:, :5]))
+
+
+def test_a_system_is_not_asked_for_captions_that_it_trained_on(projects):
+    own = opened("own")
+    table = projects / "other" / paths.CAPTIONS
+    table.write_text(table.read_text().replace(",test,0,flower 200\n", ",train,0,flower 200\n"))
+    other = opened("other", "../other")
+    assert "flower 200" in own.embeddings and "flower 200" not in other.embeddings
+    with pytest.raises(UserError, match=r"other: its data/captions\.csv holds no test caption 'flower 200'"):
+        other.pictures(["flower 200"], torch.randn(1, 9))
+
+
+def test_embeddings_of_another_encoder_are_refused(projects):
+    embeddings = load_tensors(paths.EMBEDDINGS)
+    save_tensors(paths.EMBEDDINGS, embeddings, {"encoder": {"name": "any", "sha256": "1" * 64}})
+    with pytest.raises(UserError, match=r"A: data/embeddings\.safetensors is of another encoder than its generator"):
+        opened("A")
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        (["A=nowhere"], r"systems: expected NAME=PROJECT, the folder of a trained project, got 'A=nowhere'"),
+        (["."], r"systems: expected NAME=PROJECT, .*, got '\.'"),
+        (["A=.", "A=."], r"systems: names must differ and picture sizes agree"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(projects, systems, message):
+    with pytest.raises(SystemExit, match=message) as stopped:
+        cli.main(["compare", *systems, "--out", "../out"])
+    assert "\n" not in str(stopped.value)
+    assert not (projects / "out").exists()
