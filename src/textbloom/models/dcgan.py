@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from textbloom.models import interfaces
 from textbloom.models.interfaces import Architecture
+from textbloom.models.points import FromPoint, ToPoint
 
 
 def build(
@@ -39,7 +40,7 @@ class Generator(interfaces.Generator):
         self.text = TextProjection(a.embedding_dim, a.text_projection)
         widths = [8 * a.features, 4 * a.features, 2 * a.features, a.features] + [a.features] * _extra_blocks(a.size)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(a.noise_dim + a.text_projection, widths[0], 4, 1, 0, bias=False),
+            FromPoint(a.noise_dim + a.text_projection, widths[0], 4),
             nn.BatchNorm2d(widths[0]),
             first_activation(),
         ]
@@ -53,7 +54,7 @@ class Generator(interfaces.Generator):
         self.picture = nn.Sequential(*layers)
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
-        return self.picture(torch.cat([noise, self.text(text)], dim=1)[:, :, None, None])
+        return self.picture(torch.cat([noise, self.text(text)], dim=1))
 
 
 class Discriminator(interfaces.Discriminator):
@@ -77,8 +78,7 @@ class Discriminator(interfaces.Discriminator):
             channels = factor * features
         self.picture = nn.Sequential(*layers)
         self.text = TextProjection(a.embedding_dim, a.text_projection) if a.discriminator_text else None
-        width = 8 * features + (a.text_projection if a.discriminator_text else 0)
-        self.judge = nn.Conv2d(width, 1, 4, 1, 0, bias=False)
+        self.judge = ToPoint(8 * features, a.text_projection if a.discriminator_text else 0, 4)
 
     def features(self, images: Tensor) -> Tensor:
         return self.picture(images)
@@ -87,10 +87,7 @@ class Discriminator(interfaces.Discriminator):
         return None if self.text is None else self.text(text)
 
     def score(self, features: Tensor, text: Tensor | None) -> Tensor:
-        if text is not None:
-            everywhere = text[:, :, None, None].expand(-1, -1, *features.shape[2:])
-            features = torch.cat([features, everywhere.to(features.dtype)], dim=1)
-        return self.judge(features).flatten()
+        return self.judge(features, text)
 
 
 def _extra_blocks(size: int) -> int:

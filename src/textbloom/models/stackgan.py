@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from textbloom.models import interfaces
 from textbloom.models.interfaces import Architecture
+from textbloom.models.points import ToPoint
 
 RESIDUAL_BLOCKS = 4
 
@@ -125,7 +126,7 @@ class Discriminator(interfaces.Discriminator):
         self.text = nn.Linear(a.embedding_dim, a.text_projection) if a.discriminator_text else None
         self.judge = nn.Sequential(
             _same(8 * f + (a.text_projection if a.discriminator_text else 0), 8 * f, nn.LeakyReLU(0.2, inplace=True)),
-            nn.Conv2d(8 * f, 1, 4, 4),
+            ToPoint(8 * f, 0, 4, bias=True),
         )
 
     def features(self, images: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ class Discriminator(interfaces.Discriminator):
         return None if self.text is None else nn.functional.leaky_relu(self.text(text), 0.2)
 
     def score(self, features: Tensor, text: Tensor | None) -> Tensor:
-        return self.judge(features if text is None else _with_text(features, text)).flatten()
+        return self.judge(features if text is None else _with_text(features, text))
 
 
 class _Residual(nn.Module):
