@@ -28,6 +28,7 @@ def main() -> None:
         batch_size=p.encoder_training.batch_size,
         lr=p.encoder_training.lr,
         lr_decay=p.encoder_training.lr_decay,
+        precision=p.encoder_training.precision,
     )
     with replacing(paths.TEXT_ENCODER) as folder:
         metrics = encoder_run.train_and_measure(read_captions(paths.CAPTIONS), ids, features, schedule, folder)

@@ -43,7 +43,8 @@ def pairs() -> Pairs:
 
 def trainer(seed: int = 7, epochs: int = 3, lr: float = 0.01) -> EncoderTrainer:
     torch.manual_seed(0)
-    return EncoderTrainer(Tiny(), pairs(), Schedule(seed, epochs, batch_size=4, lr=lr, lr_decay=0.9), CPU)
+    schedule = Schedule(seed, epochs, batch_size=4, lr=lr, lr_decay=0.9, precision="fp32")
+    return EncoderTrainer(Tiny(), pairs(), schedule, CPU)
 
 
 def test_a_batch_holds_distinct_classes_each_a_picture_with_its_own_caption():
@@ -68,6 +69,16 @@ def test_an_epoch_fills_its_batches_with_as_many_pictures_as_there_are():
     ours = trainer()
     assert ours.steps_per_epoch == CLASSES * PICTURES / 4
     assert len(encoder_training.train(ours, Path("unused"))) == 3 and ours.step == 15
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_network_computes_in_the_asked_precision_and_its_weights_and_loss_are_float32(precision, dtype):
+    network = nn.Sequential(Tiny(), nn.Linear(DIMS, DIMS))
+    kinds = []
+    network[1].register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
+    ours = EncoderTrainer(network, pairs(), Schedule(1, 1, 4, lr=0.01, lr_decay=0.9, precision=precision), CPU)
+    assert ours.advance().dtype == torch.float32
+    assert kinds == [dtype] and {weights.dtype for weights in network.parameters()} == {torch.float32}
 
 
 def test_one_class_has_nothing_to_tell_apart():
@@ -208,7 +219,7 @@ def test_a_run_leaves_an_encoder_its_measures_and_no_state_and_the_same_bytes_ag
     monkeypatch.setattr(encoder_run.char_cnn_rnn, "EMBEDDING_DIM", 16)
     stream = torch.Generator().manual_seed(0)
     features = {group: torch.rand(len(ids), 8, generator=stream) for group in picture_space.WEIGHTS}
-    schedule = Schedule(seed=1, epochs=1, batch_size=2, lr=1e-3, lr_decay=0.9)
+    schedule = Schedule(seed=1, epochs=1, batch_size=2, lr=1e-3, lr_decay=0.9, precision="fp32")
     one = encoder_run.train_and_measure(table, ids, features, schedule, tmp_path / "one")
     two = encoder_run.train_and_measure(table, ids, features, schedule, tmp_path / "two")
     assert one == two and one["parameters"] == 2_994_560 - 513 * (1024 - 16)

@@ -87,6 +87,7 @@ class EncoderTraining(Section):
     batch_size: Annotated[int, Field(ge=2)]
     lr: Annotated[Float, Field(gt=0)]
     lr_decay: Annotated[Float, Field(gt=0, le=1)]
+    precision: Precision
 
 
 class Model(Section):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from textbloom import devices
 from textbloom.errors import UserError
 from textbloom.progress import progress
 from textbloom.seeding import generator_for
@@ -76,6 +77,7 @@ class Schedule:
     """An epoch is as many steps as the training pictures fill batches: pictures are drawn a class, not in turn.
 
     lr: Adam's learning rate in the first epoch, multiplied by lr_decay after each.
+    precision: auto | fp32 | bf16, of the network's passes; loss and weights are float32.
     """
 
     seed: int
@@ -83,6 +85,7 @@ class Schedule:
     batch_size: int
     lr: float
     lr_decay: float
+    precision: str
 
 
 class EncoderTrainer:
@@ -96,6 +99,7 @@ class EncoderTrainer:
         self.pairs = pairs
         self.schedule = schedule
         self.device = device
+        self.autocast = devices.autocast_dtype(schedule.precision, device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=schedule.lr, fused=True)
         self.steps_per_epoch = math.ceil(len(pairs) / min(schedule.batch_size, pairs.classes))
         self.step = 0
@@ -106,7 +110,9 @@ class EncoderTrainer:
         features, captions = self.pairs.draw(s.batch_size, generator_for(s.seed, "encoder batch", self.step))
         for group in self.optimizer.param_groups:
             group["lr"] = s.lr * s.lr_decay ** (self.step // self.steps_per_epoch)
-        loss = joint_embedding.loss(features.to(self.device), self.network(captions.to(self.device)))
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            texts = self.network(captions.to(self.device))
+        loss = joint_embedding.loss(features.to(self.device), texts.float())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
