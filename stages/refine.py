@@ -4,13 +4,14 @@ import torch
 
 from textbloom import devices, errors, models, params, paths, prepared
 from textbloom.seeding import seed_for
-from textbloom.training import session
+from textbloom.training import launch, session
 from textbloom.training.generator import load_generator
 from textbloom.training.trainer import Recipe
 
 
 def main() -> None:
     p = params.load()
+    ranks = launch.join(p.train.devices)
     device = devices.device()
     data = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
 
@@ -26,13 +27,16 @@ def main() -> None:
         beta2=p.train.beta2,
         ema_decay=p.train.ema_decay,
         autocast=devices.autocast_dtype(p.train.precision, device),
+        accumulate=p.refine.accumulate,
         **p.objective.model_dump(),
     )
     plan = session.Plan(p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every)
     outputs = session.Outputs(
         paths.REFINED, paths.REFINE_LOSSES, paths.REFINE_METRICS, paths.PROVENANCE / "refine.json"
     )
-    session.run(networks, {"network": network, "first": first.config["network"]}, recipe, plan, data, outputs, device)
+    session.run(
+        networks, {"network": network, "first": first.config["network"]}, recipe, plan, data, outputs, device, ranks
+    )
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ import torch
 
 from textbloom import devices, errors, models, params, paths, prepared
 from textbloom.seeding import seed_for
-from textbloom.training import session
+from textbloom.training import launch, session
 from textbloom.training.trainer import Recipe
 
 
 def main() -> None:
     p = params.load()
+    ranks = launch.join(p.train.devices)
     device = devices.device()
     data = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
 
@@ -25,11 +26,12 @@ def main() -> None:
         beta2=p.train.beta2,
         ema_decay=p.train.ema_decay,
         autocast=devices.autocast_dtype(p.train.precision, device),
+        accumulate=p.train.accumulate,
         **p.objective.model_dump(),
     )
     plan = session.Plan(size, p.train.epochs, p.train.batch_size, p.train.grid_every)
     outputs = session.Outputs(paths.BASE, paths.LOSSES, paths.TRAIN_METRICS, paths.PROVENANCE / "train.json")
-    session.run(networks, {"network": network}, recipe, plan, data, outputs, device)
+    session.run(networks, {"network": network}, recipe, plan, data, outputs, device, ranks)
 
 
 if __name__ == "__main__":

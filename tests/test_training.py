@@ -14,6 +14,7 @@ from textbloom.prepared import Prepared
 from textbloom.training import loop, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.ema import Ema
+from textbloom.training.ranks import ALONE
 from textbloom.training.trainer import Trainer
 
 
@@ -30,9 +31,9 @@ def prepared(count: int = 13, captions: int = 1) -> Prepared:
     )
 
 
-def train(folder, epochs=3, autocast=None, after_step=lambda step: None, **changes):
-    trainer = Trainer(*networks(), recipe(autocast=autocast, **changes), CPU)
-    pairs = TrainingPairs(prepared(), 4, seed=7, device=CPU)
+def train(folder, epochs=3, autocast=None, after_step=lambda step: None, ranks=ALONE, **changes):
+    trainer = Trainer(*networks(), recipe(autocast=autocast, **changes), CPU, ranks)
+    pairs = TrainingPairs(prepared(), 4, seed=7, device=CPU, ranks=ranks)
     fixed = loop.Fixed(torch.ones(2, 5), torch.ones(2, 12))
     return trainer, loop.train(trainer, pairs, fixed, epochs=epochs, grid_every=2, folder=folder, after_step=after_step)
 

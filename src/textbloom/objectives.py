@@ -4,6 +4,7 @@ GAN-CLS: Reed et al. 2016 (arXiv 1605.05396), algorithm 1. Feature matching: Sal
 section 3.1. The combination and its weights are system A's (AI VIET NAM, 2023 and 2025).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -49,9 +50,12 @@ def fooling(fake: Tensor, saturating: bool) -> Tensor:
     return -cross_entropy(fake, 0.0) if saturating else cross_entropy(fake, 1.0)
 
 
-def feature_matching(fake: Tensor, real: Tensor) -> Tensor:
-    """Mean squared distance between the batch means of features [B, C, H, W] of generated and real pictures."""
-    return F.mse_loss(fake.float().mean(dim=0), real.float().mean(dim=0))
+def feature_matching(fake: Tensor, real: Tensor, over_all: Callable[[Tensor], Tensor] = lambda mean: mean) -> Tensor:
+    """Mean squared distance between the batch means of features [B, C, H, W] of generated and real pictures.
+
+    `over_all` makes the mean over the global batch [C, H, W] of the mean over this process's share of it.
+    """
+    return F.mse_loss(over_all(fake.float().mean(dim=0)), over_all(real.float().mean(dim=0)))
 
 
 def pixel_l1(fake: Tensor, real: Tensor) -> Tensor:

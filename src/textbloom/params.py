@@ -119,6 +119,8 @@ class Train(Section):
     ema_decay: Share
     precision: Precision
     grid_every: Count
+    devices: Count
+    accumulate: Count
 
 
 class Refine(Section):
@@ -128,6 +130,7 @@ class Refine(Section):
     lr: Annotated[Float, Field(gt=0)]
     lr_halving: Count | None
     grid_every: Count
+    accumulate: Count
 
 
 class Evaluate(Section):
@@ -175,7 +178,22 @@ class Params(Section):
             )
         if self.evaluate.model == "refined" and not self.refine.to:
             raise ValueError("evaluate.model: refined needs a second stage; set refine.to to [128], or choose base")
+        self._check_shares("train", self.train)
+        if self.refine.to:
+            self._check_shares("refine", self.refine)
         return self
+
+    def _check_shares(self, name: str, section: Train | Refine) -> None:
+        if section.batch_size % (self.train.devices * section.accumulate):
+            raise ValueError(
+                f"{name}.batch_size: {section.batch_size} is no multiple of train.devices ({self.train.devices}) times "
+                f"{name}.accumulate ({section.accumulate}); change one of them"
+            )
+        if section.batch_size == section.accumulate:
+            raise ValueError(
+                f"{name}.accumulate: {section.accumulate} leaves single pictures of {name}.batch_size "
+                f"({section.batch_size}), which have no batch statistics and no wrong pair; lower it"
+            )
 
 
 def load(path: Path = paths.PARAMS) -> Params:

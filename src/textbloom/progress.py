@@ -7,9 +7,18 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress(items: Iterable[Any] | None, name: str, unit: str, total: int | None = None) -> "tqdm[Any]":
+def progress(
+    items: Iterable[Any] | None, name: str, unit: str, total: int | None = None, hidden: bool = False
+) -> "tqdm[Any]":
     """A progress bar on stderr; a line every ten seconds where stderr is a file rather than a terminal."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(
-        items, desc=name, unit=f" {unit}", total=total, mininterval=interval, maxinterval=interval, dynamic_ncols=True
+        items,
+        desc=name,
+        unit=f" {unit}",
+        total=total,
+        mininterval=interval,
+        maxinterval=interval,
+        dynamic_ncols=True,
+        disable=hidden,
     )

@@ -8,19 +8,28 @@ from torch import Tensor
 from textbloom.errors import UserError
 from textbloom.prepared import Prepared, reduced
 from textbloom.seeding import generator_for
+from textbloom.training.ranks import ALONE, Ranks
 
 
 class TrainingPairs:
     """Batches of (picture [B, 3, S, S] float32 in [-1, 1], embedding [B, D]), the same for a seed on any device.
 
-    S is `size`, a whole fraction of the pictures' own (None: their own).
+    S is `size`, a whole fraction of the pictures' own (None: their own). Where several `ranks` train together, B is
+    this one's share of `batch_size`: its part of each of the batch's `micro_batches`.
 
     The last pictures of an epoch's permutation that do not fill a batch wait for another epoch: batch statistics of a
     stub would differ from all others.
     """
 
     def __init__(
-        self, prepared: Prepared, batch_size: int, seed: int, device: torch.device, size: int | None = None
+        self,
+        prepared: Prepared,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        size: int | None = None,
+        ranks: Ranks = ALONE,
+        micro_batches: int = 1,
     ) -> None:
         if len(prepared) < batch_size:
             raise UserError(
@@ -39,6 +48,8 @@ class TrainingPairs:
         self.batch_size = batch_size
         self._seed = seed
         self._device = device
+        self._ranks = ranks
+        self._micro_batches = micro_batches
         self.size = size or prepared.images.shape[-1]
         self.embedding_dim = prepared.embeddings.shape[1]
         self.steps_per_epoch = len(prepared) // batch_size
@@ -53,5 +64,6 @@ class TrainingPairs:
         rows = self._first_row + (chance * self._caption_counts).long()
         for step in range(first_step, self.steps_per_epoch):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            chosen = self._ranks.share(chosen, self._micro_batches)
             images = reduced(self._images[chosen.to(self._device)].float(), self.size).div_(127.5).sub_(1.0)
             yield images.contiguous(memory_format=torch.channels_last), self._embeddings[rows[chosen].to(self._device)]

@@ -61,6 +61,11 @@ def train(
     """
     per_epoch = pairs.steps_per_epoch
     restored = state.restore(folder, trainer)
+    trainer.ranks.agree(
+        trainer.step,
+        trainer.device,
+        f"{folder}: the training processes find unlike states there: their machines must share the project's folder",
+    )
     history, sheets = restored or (
         {"losses": [], "sums": [0.0] * len(TERMS), "sheet_epochs": []},
         torch.empty(0, *_sheet(trainer, fixed).shape, dtype=torch.uint8),
@@ -68,14 +73,14 @@ def train(
     sums = torch.tensor(history["sums"], dtype=torch.float64, device=trainer.device)
     first_step, started, saved = trainer.step, time.monotonic(), time.monotonic()
     total = epochs * per_epoch * pairs.batch_size
-    with progress(None, "train", "images", total) as bar:
+    with progress(None, "train", "images", total, hidden=not trainer.ranks.first) as bar:
         bar.update(first_step * pairs.batch_size)
         for epoch in range(first_step // per_epoch, epochs):
             trainer.start_epoch(epoch)
             for images, text in pairs.epoch(epoch, first_step=trainer.step - epoch * per_epoch):
                 sums += trainer.advance(images, text)
                 done = trainer.step - epoch * per_epoch
-                bar.update(len(images))
+                bar.update(pairs.batch_size)
                 if done % LOOK_STEPS == 0 or done == per_epoch:
                     means = (sums / done).tolist()
                     _check_finite(means, trainer.step, folder)

@@ -1,6 +1,7 @@
 """One training run from data to files: networks, losses, progress pictures, all resumable."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from textbloom.tensors import load_metadata, save_tensors
 from textbloom.training import loop
 from textbloom.training.data import TrainingPairs
 from textbloom.training.generator import save_networks
+from textbloom.training.ranks import Ranks
 from textbloom.training.report import summary, write_losses
 from textbloom.training.trainer import Recipe, Trainer
 
@@ -51,15 +53,19 @@ def run(
     data: Prepared,
     outputs: Outputs,
     device: torch.device,
+    ranks: Ranks,
 ) -> None:
-    """Train `networks`, built from `config`, or go on where a killed run of the same config, data and code stopped."""
-    pairs = TrainingPairs(data, plan.batch_size, recipe.seed, device, plan.size)
-    trainer = Trainer(*networks, recipe, device)
+    """Train `networks`, built from `config`, or go on where a killed run of the same config, data and code stopped.
+
+    Each of `ranks` calls this with the same arguments; the first alone holds the run's folder and writes.
+    """
+    pairs = TrainingPairs(data, plan.batch_size, recipe.seed, device, plan.size, ranks, recipe.accumulate)
+    trainer = Trainer(*networks, recipe, device, ranks)
     shown = torch.randperm(len(data), generator=generator_for(recipe.seed, "progress captions"))[:SHOWN]
     stream = generator_for(recipe.seed, "progress noise")
     noise = torch.randn(len(shown), trainer.generator.noise_dim, generator=stream)
-    folder = _run_folder(config, recipe, plan, device)
-    with run_folder.held(folder):
+    folder = _run_folder(config, recipe, plan, device, ranks)
+    with run_folder.held(folder) if ranks.first else nullcontext():
         log = loop.train(
             trainer,
             pairs,
@@ -68,6 +74,8 @@ def run(
             grid_every=plan.grid_every,
             folder=folder,
         )
+        if not ranks.first:
+            return
         everything = {**config, **load_metadata(paths.EMBEDDINGS)}
         notes = {"epochs": log.sheet_epochs, "captions": [data.first_captions[i] for i in shown.tolist()]}
         with replacing(outputs.networks) as made:
@@ -81,8 +89,8 @@ def run(
     run_folder.forget(folder)
 
 
-def _run_folder(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device) -> Path:
-    settings = [config, {**asdict(recipe), "autocast": str(recipe.autocast)}, asdict(plan), str(device)]
+def _run_folder(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device, ranks: Ranks) -> Path:
+    settings = [config, {**asdict(recipe), "autocast": str(recipe.autocast)}, asdict(plan), str(device), ranks.world]
     package = Path(textbloom.__file__).parent
     code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
     data = [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS]

@@ -17,7 +17,11 @@ def save(folder: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Ten
     Args:
         history: JSON-like log of the run.
         sheets: uint8 progress pictures so far.
+
+    Of several ranks, whose states are the same, the first alone writes.
     """
+    if not trainer.ranks.first:
+        return
     tensors = {"sheets": sheets}
     for name, network in _networks(trainer).items():
         tensors |= {f"{name}/{key}": value for key, value in network.state_dict().items()}

@@ -1,5 +1,6 @@
 """One training step: the discriminator's update, then the generator's, on a batch of pictures with their texts."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor, nn
 from textbloom import objectives
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.seeding import generator_for
+from textbloom.training.batch_norm import synchronise
 from textbloom.training.ema import Ema
+from textbloom.training.ranks import ALONE, Ranks
 
 TERMS = ("discriminator", "generator", "d_real", "d_wrong", "d_fake", "g_fooling", "g_features", "g_pixels", "g_kl")
 
@@ -31,21 +34,34 @@ class Recipe:
     beta2: float
     ema_decay: float
     autocast: torch.dtype | None
+    accumulate: int = 1
 
 
 class Trainer:
     """Networks, their optimizers and the generator's average, advanced a batch at a time.
 
     `step` counts finished steps; it alone decides the noise, so a restored trainer goes on exactly where it was.
+
+    A batch is worked on in `recipe.accumulate` micro-batches, one after the other, and each by all of `ranks`. Each
+    micro-batch has its own batch statistics, mean features and wrong pairs; gradients and losses are means over them.
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, recipe: Recipe, device: torch.device
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        recipe: Recipe,
+        device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
         self.discriminator = discriminator.to(device).to(memory_format=torch.channels_last).train()
+        for network in (self.generator, self.discriminator):
+            ranks.share_from_first(network.state_dict().values())
+            synchronise(network, ranks, device)
         self.recipe = recipe
         self.device = device
+        self.ranks = ranks
         self.ema = Ema(self.generator, recipe.ema_decay)
         self.optimizer_g = self._adam(self.generator)
         self.optimizer_d = self._adam(self.discriminator)
@@ -60,26 +76,22 @@ class Trainer:
                 group["lr"] = rate
 
     def advance(self, images: Tensor, text: Tensor) -> Tensor:
-        """Update both networks once on pictures [B, 3, S, S] in [-1, 1] and text [B, D].
+        """Update both networks once on pictures [B, 3, S, S] in [-1, 1] and text [B, D]: this rank's share of a batch.
 
         Returns the losses named in TERMS as one detached tensor on the device: reading it is the caller's choice,
         because it waits for the device.
         """
         noises = self._noise(2, len(images))
-        with torch.autocast(self.device.type, self.recipe.autocast, enabled=self.recipe.autocast is not None):
-            d_loss, d_terms = self._discriminator_loss(images, text, noises[0])
-        self._update(self.optimizer_d, d_loss)
+        d_losses = self._update(self.optimizer_d, self._discriminator_loss, images, text, noises[0])
 
         # The generator's loss goes through the discriminator but must leave no gradient on its weights.
         self.discriminator.requires_grad_(False)
-        with torch.autocast(self.device.type, self.recipe.autocast, enabled=self.recipe.autocast is not None):
-            g_loss, g_terms = self._generator_loss(images, text, noises[1])
-        self._update(self.optimizer_g, g_loss)
+        g_losses = self._update(self.optimizer_g, self._generator_loss, images, text, noises[1])
         self.discriminator.requires_grad_(True)
 
         self.ema.update(self.step)
         self.step += 1
-        return torch.stack([d_loss, g_loss, *d_terms, *g_terms]).detach()
+        return self.ranks.mean(torch.cat([d_losses[:1], g_losses[:1], d_losses[1:], g_losses[1:]]))
 
     def _discriminator_loss(
         self, images: Tensor, text: Tensor, noise: Tensor
@@ -91,7 +103,7 @@ class Trainer:
         features = d.features(images)
         # The wrong picture of each text is its neighbour in the shuffled batch. The batch as a whole is the same set of
         # pictures, so batch norm sees the same statistics, and its features are those already computed, moved by one.
-        wrong = d.score(features.roll(1, dims=0), projected) if r.matching_aware else None
+        wrong = d.score(self.ranks.neighbours(features), projected) if r.matching_aware else None
         terms = objectives.discriminator_terms(
             d.score(features, projected), wrong, d.score(d.features(fakes), projected), r.label_smoothing
         )
@@ -106,7 +118,7 @@ class Trainer:
         if r.feature_matching:
             with torch.no_grad():
                 real_features = d.features(images)
-            matching = objectives.feature_matching(features, real_features)
+            matching = objectives.feature_matching(features, real_features, self.ranks.mean)
         if r.pixel_l1:
             pixels = objectives.pixel_l1(fakes, images)
         if r.conditioning_kl:
@@ -115,16 +127,32 @@ class Trainer:
         return total, (fooling, matching, pixels, divergence)
 
     def _noise(self, draws: int, batch: int) -> Tensor:
+        """Noise [draws, batch, Z] of this rank's share: drawn for the global batch, so the same for any `ranks`."""
         stream = generator_for(self.recipe.seed, "noise", self.step, self.device)
-        return torch.randn(draws, batch, self.generator.noise_dim, generator=stream, device=self.device)
+        everything = (draws, batch * self.ranks.world, self.generator.noise_dim)
+        noise = torch.randn(everything, generator=stream, device=self.device)
+        return self.ranks.share(noise, self.recipe.accumulate, dim=1)
 
     def _adam(self, network: nn.Module) -> torch.optim.Adam:
         r = self.recipe
         learning = [weights for weights in network.parameters() if weights.requires_grad]
         return torch.optim.Adam(learning, lr=r.lr, betas=(r.beta1, r.beta2), fused=True)
 
-    @staticmethod
-    def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _update(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss_of: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Iterable[Tensor]]],
+        *batch: Tensor,
+    ) -> Tensor:
+        """One step of `optimizer`; returns the loss and its terms, means over the micro-batches."""
+        count = self.recipe.accumulate
+        losses = []
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for images, text, noise in zip(*(rows.chunk(count) for rows in batch), strict=True):
+            with torch.autocast(self.device.type, self.recipe.autocast, enabled=self.recipe.autocast is not None):
+                loss, terms = loss_of(images, text, noise)
+            (loss / count).backward()
+            losses.append(torch.stack([loss, *terms]).detach().float())
+        self.ranks.average_gradients(optimizer)
         optimizer.step()
+        return torch.stack(losses).mean(dim=0)
