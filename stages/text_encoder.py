@@ -31,7 +31,9 @@ def main() -> None:
         precision=p.encoder_training.precision,
     )
     with replacing(paths.TEXT_ENCODER) as folder:
-        metrics = encoder_run.train_and_measure(read_captions(paths.CAPTIONS), ids, features, schedule, folder)
+        metrics = encoder_run.train_and_measure(
+            p.encoder.name, read_captions(paths.CAPTIONS), ids, features, schedule, folder
+        )
     write_json(paths.ENCODER_METRICS, metrics | {"picture_features": picture_features.NAME})
 
 

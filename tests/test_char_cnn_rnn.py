@@ -8,7 +8,9 @@ from torch.nn import functional
 
 from textbloom.errors import UserError
 from textbloom.text import trained_encoder
-from textbloom.text.char_cnn_rnn import ALPHABET, LENGTH, CharCnnRnn, codes, one_hot
+from textbloom.text.char_cnn_rnn import ALPHABET, LENGTH, CharacterCoding, CharCnnRnn, codes, one_hot
+
+NAME = "char-cnn-rnn"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_a_word_at_the_end_matters_and_what_lies_beyond_the_length_does_not(netw
 
 def test_a_saved_encoder_comes_back_with_its_hash_and_the_same_vectors(tmp_path, network):
     captions = ["a red flower", "a blue flower", "a red flower"]
-    saved = trained_encoder.save(tmp_path, network, {"epochs": 1})
+    saved = trained_encoder.save(tmp_path, NAME, CharacterCoding(), network, {"epochs": 1})
     loaded = trained_encoder.load(tmp_path)
     assert saved.metadata == loaded.metadata
     assert loaded.metadata["name"] == "char-cnn-rnn" and len(loaded.metadata["sha256"]) == 64
@@ -95,7 +97,7 @@ def test_a_saved_encoder_comes_back_with_its_hash_and_the_same_vectors(tmp_path,
     assert vectors.shape == (3, 1024) and vectors.dtype == torch.float32
     torch.testing.assert_close(vectors, network(codes(captions)).detach())
     again = tmp_path / "again"
-    trained_encoder.save(again, network, {"epochs": 1})
+    trained_encoder.save(again, NAME, CharacterCoding(), network, {"epochs": 1})
     for name in ("encoder.safetensors", "config.json"):
         assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
 
@@ -104,13 +106,14 @@ def test_a_folder_without_a_trained_encoder_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"config\.json is missing or damaged: run `make repro`"):
         trained_encoder.load(tmp_path)
     (tmp_path / "config.json").write_text('{"trained": false}')
-    with pytest.raises(UserError, match=r"holds no trained encoder: set encoder\.name to char-cnn-rnn"):
+    with pytest.raises(UserError, match=r"no trained encoder: set encoder\.name to char-cnn-rnn or bag-of-ngrams and"):
         trained_encoder.load(tmp_path)
 
 
-def test_an_encoder_of_another_alphabet_is_refused(tmp_path, network):
-    trained_encoder.save(tmp_path, network, {})
+def test_an_encoder_of_another_alphabet_or_kind_is_refused(tmp_path, network):
+    trained_encoder.save(tmp_path, NAME, CharacterCoding(), network, {})
     config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "alphabet": "abc"}))
-    with pytest.raises(UserError, match="alphabet and length are not this version's"):
-        trained_encoder.load(tmp_path)
+    for change in ({"alphabet": "abc"}, {"name": "word2vec"}):
+        (tmp_path / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(UserError, match="name and coding are not this version's"):
+            trained_encoder.load(tmp_path)

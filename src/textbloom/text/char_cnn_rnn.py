@@ -4,16 +4,18 @@ Zhang, Zhao, LeCun, "Character-level Convolutional Networks for Text Classificat
 Reed, Akata, Schiele, Lee, "Learning Deep Representations of Fine-grained Visual Descriptions", 2016 (the network).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from textbloom.text import coding
+
 # As published: 70 characters, the hyphen twice. Of its two channels the later one is used, so the other stays zero.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{} "
 LENGTH = 200  # characters read of a caption; Reed et al. read 201, which gives the same 8 steps
-EMBEDDING_DIM = 1024
 
 _UNKNOWN = len(ALPHABET)  # code of what has no channel: characters outside the alphabet, and the end's padding
 _CODES = {character: code for code, character in enumerate(ALPHABET)}
@@ -37,6 +39,28 @@ def one_hot(codes: Tensor) -> Tensor:
     return functional.one_hot(codes.long(), _UNKNOWN + 1)[..., :_UNKNOWN].transpose(1, 2).float()
 
 
+class CharacterCoding:
+    """The published alphabet and length: nothing is learnt from captions."""
+
+    @classmethod
+    def learn(cls, captions: Sequence[str]) -> Self:
+        return cls()
+
+    @classmethod
+    def restore(cls, config: Mapping[str, Any]) -> Self | None:
+        return cls() if (config["alphabet"], config["length"]) == (ALPHABET, LENGTH) else None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"alphabet": ALPHABET, "length": LENGTH}
+
+    def codes(self, captions: Sequence[str]) -> Tensor:
+        return codes(captions)
+
+    def network(self) -> nn.Module:
+        return CharCnnRnn()
+
+
 class CharCnnRnn(nn.Module):
     """Codes [B, 200 or 201] to embeddings float32 [B, 1024], of any length and sign. 2,994,560 parameters.
 
@@ -58,7 +82,7 @@ class CharCnnRnn(nn.Module):
         )
         self.input_to_hidden = nn.Linear(512, 512)
         self.hidden_to_hidden = nn.Linear(512, 512)
-        self.output = nn.Linear(512, EMBEDDING_DIM)
+        self.output = nn.Linear(512, coding.EMBEDDING_DIM)
 
     def forward(self, codes: Tensor) -> Tensor:
         steps = self.input_to_hidden(self.convolutions(one_hot(codes)).transpose(1, 2)).unbind(1)

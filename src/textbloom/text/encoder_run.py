@@ -13,12 +13,13 @@ from torch import Tensor
 import textbloom
 from textbloom import devices, run_folder
 from textbloom.seeding import seed_for
-from textbloom.text import char_cnn_rnn, encoder_data, encoder_training, picture_space, trained_encoder, zero_shot
+from textbloom.text import coding, encoder_data, encoder_training, picture_space, trained_encoder, zero_shot
 
 _ENCODED_AT_ONCE = 64  # captions
 
 
 def train_and_measure(
+    name: str,
     rows: pd.DataFrame,
     image_ids: Sequence[int],
     features: Mapping[str, Tensor],
@@ -27,24 +28,26 @@ def train_and_measure(
 ) -> dict[str, Any]:
     """Train on the splits train and val, write the encoder to `folder`, and return its metrics on the test split.
 
-    rows: captions.csv. features: groups of `picture_features`, in the order of `image_ids`, ascending.
+    name: one of TRAINED_HERE. rows: captions.csv. features: groups of `picture_features`, in the order of `image_ids`,
+    ascending.
     A run that was killed goes on where it stopped, if data, schedule and code are the same.
     """
     device = devices.device()
     train = encoder_data.select(rows, image_ids, features, ("train", "val"))
     test = encoder_data.select(rows, image_ids, features, ("test",))
-    space = picture_space.fit(train.features, char_cnn_rnn.EMBEDDING_DIM)
+    space = picture_space.fit(train.features, coding.EMBEDDING_DIM)
+    coder = trained_encoder.CODINGS[name].learn(train.captions)
     pairs = encoder_training.Pairs(
-        space(train.features), train.classes, char_cnn_rnn.codes(train.captions), train.caption_pictures
+        space(train.features), train.classes, coder.codes(train.captions), train.caption_pictures
     )
     torch.manual_seed(seed_for(schedule.seed, "text encoder weights"))
-    trainer = encoder_training.EncoderTrainer(char_cnn_rnn.CharCnnRnn(), pairs, schedule, device)
-    work = _run_folder(rows, features, schedule, device)
+    trainer = encoder_training.EncoderTrainer(coder.network(), pairs, schedule, device)
+    work = _run_folder(name, rows, features, schedule, device)
     with run_folder.held(work):
         losses = encoder_training.train(trainer, work)
-        encoder = trained_encoder.save(folder, trainer.network, asdict(schedule))
+        encoder = trained_encoder.save(folder, name, coder, trainer.network, asdict(schedule))
         metrics = {
-            "encoder": trained_encoder.NAME,
+            "encoder": name,
             "trained": True,
             "parameters": sum(weights.numel() for weights in trainer.network.parameters()),
             "train_classes": pairs.classes,
@@ -56,7 +59,7 @@ def train_and_measure(
 
 
 def _zero_shot(
-    encoder: trained_encoder.CharCnnRnnEncoder,
+    encoder: trained_encoder.TrainedEncoder,
     space: picture_space.PictureSpace,
     train: encoder_data.Part,
     test: encoder_data.Part,
@@ -71,10 +74,14 @@ def _zero_shot(
 
 
 def _run_folder(
-    rows: pd.DataFrame, features: Mapping[str, Tensor], schedule: encoder_training.Schedule, device: torch.device
+    name: str,
+    rows: pd.DataFrame,
+    features: Mapping[str, Tensor],
+    schedule: encoder_training.Schedule,
+    device: torch.device,
 ) -> Path:
     parts = [rows.to_csv().encode(), *(values.contiguous().numpy().tobytes() for values in features.values())]
     data = [hashlib.sha256(part).hexdigest() for part in parts]
     package = Path(textbloom.__file__).parent
-    code = [*sorted((package / "text").glob("*.py")), package / "seeding.py"]
-    return run_folder.of([asdict(schedule), data, str(device), torch.__version__], code)
+    files = [*sorted((package / "text").glob("*.py")), package / "seeding.py"]
+    return run_folder.of([name, asdict(schedule), data, str(device), torch.__version__], files)

@@ -37,8 +37,8 @@ class Pairs:
         )
         if len(counts) < 2:
             raise UserError(
-                "encoder.name: char-cnn-rnn learns to tell classes apart, and the training pictures are all of one: "
-                "choose a pretrained encoder"
+                "encoder.name: an encoder trained here learns to tell classes apart, and the training pictures are all "
+                "of one: choose a pretrained encoder"
             )
         assert int(caption_counts.min()) > 0
         self.features, self.captions = features, captions

@@ -8,7 +8,7 @@ from textbloom.text.encoder import Encoder, load_encoder
 
 def open_encoder(
     name: str, revision: str | None, path: str | None, precision: str, trained: Path
-) -> Encoder | trained_encoder.CharCnnRnnEncoder:
+) -> Encoder | trained_encoder.TrainedEncoder:
     """A pretrained encoder as `load_encoder` does, or the one in `trained` that the text_encoder stage made."""
     if name in TRAINED_HERE:
         return trained_encoder.load(trained)
