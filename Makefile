@@ -52,8 +52,8 @@ lint: setup  ## Check style and types
 	ruff format --check .
 	mypy
 
-bench: setup  ## Time decoding, encoding and training against plain code, on a quiet machine
-	@for what in images encode training; do echo "== $$what"; PYTHONPATH=src python benchmarks/$$what.py; done
+bench: setup  ## Time decoding, encoding, training and the stages against plain code, on a quiet machine
+	@for what in images encode results; do echo "== $$what"; PYTHONPATH=src python benchmarks/$$what.py; done
 
 lock: setup  ## Renew requirements.lock from pyproject.toml (newest versions, hashed)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --extra dev pyproject.toml -o requirements.lock

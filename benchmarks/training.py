@@ -11,11 +11,13 @@ ratios of one turn are what a busy machine blurs least.
 import argparse
 import io
 import itertools
+import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,41 +33,93 @@ from textbloom.prepared import Prepared
 from textbloom.training.data import TrainingPairs
 from textbloom.training.trainer import Recipe, Trainer
 
-SIZE, EMBEDDING_DIM, NOISE_DIM = 64, 768, 100
+SIZE, NOISE_DIM = 64, 100
+TURN_SECONDS = 5
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 def main() -> None:
     options = _options()
+    found = measure(options)
+    print(f"F = {found['features']}, batch {found['batch']}, {SIZE}×{SIZE}, {found['device']}, {found['precision']}")
+    print(f"median of {options.repeats} interleaved turns of {found['steps']} steps (least to most)\n")
+    print(table([found]))
+    if options.json:
+        options.json.write_text(json.dumps(found))
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Images a second of each way, and the share of the matrix product's peak that ours reaches."""
     device = devices.device()
     with tempfile.TemporaryDirectory() as folder:
         files = _photos(Path(folder), max(options.pictures, options.batch))
-        embeddings = torch.randn(len(files), EMBEDDING_DIM, generator=torch.Generator().manual_seed(1))
+        embeddings = torch.randn(len(files), options.embedding_dim, generator=torch.Generator().manual_seed(1))
         pictures = torch.stack([_pixels(file) for file in files])
         in_memory = TensorDataset(pictures.float().div(127.5).sub(1.0), embeddings)
-        ours = _Ours(pictures, embeddings, options, device)
+        ours = Ours(prepared(pictures, embeddings), options, device)
         ways: dict[str, Callable[[int], None]] = {
-            "notebook: decodes each batch": _Notebook(_Photos(files, embeddings), options, device),
-            "notebook, data in memory": _Notebook(in_memory, options, device),
+            "notebook": Notebook(_Photos(files, embeddings), options, device),
+            "in_memory": Notebook(in_memory, options, device),
             "ours": ours,
         }
+        slowest = max(_seconds(run, 1, device) for _ in range(2) for run in ways.values())  # the first round warms up
+        steps = options.steps or max(1, min(20, round(TURN_SECONDS / slowest)))
         rates = {way: list[float]() for way in ways}
-        for turn, (way, run) in itertools.product(range(options.repeats + 1), ways.items()):
-            started = time.perf_counter()
-            run(options.steps)
-            _wait(device)
-            if turn:  # the first warms up
-                rates[way].append(options.steps * options.batch / (time.perf_counter() - started))
-    _report(rates, options, device, ours)
+        for _, (way, run) in itertools.product(range(options.repeats), ways.items()):
+            rates[way].append(steps * options.batch / _seconds(run, steps, device))
+    autocast = ours.trainer.recipe.autocast or torch.float32
+    with FlopCounterMode(display=False) as counter:
+        ours(1)
+    flop = counter.get_total_flops() / options.batch
+    return {
+        "features": options.features,
+        "batch": options.batch,
+        "size": SIZE,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "threads": torch.get_num_threads(),
+        "precision": str(autocast).removeprefix("torch."),
+        "steps": steps,
+        "images_per_second": {way: [round(rate, 2) for rate in sorted(found)] for way, found in rates.items()},
+        "gflop_per_image": round(flop / 1e9, 3),
+        "gflops": round(statistics.median(rates["ours"]) * flop / 1e9, 1),
+        "gflops_peak": round(_peak(device, autocast) / 1e9, 1),
+    }
+
+
+def table(measured: Sequence[Mapping[str, Any]]) -> str:
+    """A row a measurement, as Markdown; the ratios are those of the medians."""
+    lines = [
+        "| F | batch | notebook (a) | data in memory (b) | ours (c) | c / a | c / b | GFLOP/s | of the peak |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for found in measured:
+        notebook, in_memory, ours = (statistics.median(rates) for rates in found["images_per_second"].values())
+        lines.append(
+            f"| {found['features']} | {found['batch']} | {notebook:.4g} | {in_memory:.4g} | {ours:.4g} "
+            f"| {ours / notebook:.2f} | {ours / in_memory:.2f} | {found['gflops']:.0f} "
+            f"| {found['gflops'] / found['gflops_peak']:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def _seconds(run: Callable[[int], None], steps: int, device: torch.device) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    run(steps)
+    _wait(device)
+    return time.perf_counter() - started
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=64, help="F of both networks")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=4, help="steps a turn")
-    parser.add_argument("--repeats", type=int, default=5, help="turns after the first, which warms up")
+    parser.add_argument("--embedding-dim", type=int, default=768)
+    parser.add_argument("--seed", type=int, default=1, help="of weights, order and noise")
+    parser.add_argument("--steps", type=int, help="steps a turn; as many as fill some seconds when left out")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each way, after a step to warm up")
     parser.add_argument("--pictures", type=int, default=256, help="different pictures")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
 
@@ -90,12 +144,12 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _networks(options: argparse.Namespace) -> tuple[Generator, Discriminator]:
-    torch.manual_seed(0)
+def _networks(options: argparse.Namespace, size: int) -> tuple[Generator, Discriminator]:
+    torch.manual_seed(options.seed)
     return models.build(
         "dcgan",
-        size=SIZE,
-        embedding_dim=EMBEDDING_DIM,
+        size=size,
+        embedding_dim=options.embedding_dim,
         noise_dim=NOISE_DIM,
         features=options.features,
         text_projection=256,
@@ -120,16 +174,17 @@ class _Photos(Dataset[tuple[Tensor, Tensor]]):
             return self._prepare(image.convert("RGB")), self._embeddings[index]
 
 
-class _Notebook:
+class Notebook:
     """The published listing's loop: float32, three passes of the discriminator a step, losses read every step."""
 
     def __init__(self, data: Dataset, options: argparse.Namespace, device: torch.device) -> None:
         self._device = device
-        self._generator, self._discriminator = (network.to(device).train() for network in _networks(options))
+        self._generator, self._discriminator = (network.to(device).train() for network in _networks(options, SIZE))
         self._adam_g = torch.optim.Adam(self._generator.parameters(), 2e-4, (0.5, 0.999))
         self._adam_d = torch.optim.Adam(self._discriminator.parameters(), 2e-4, (0.5, 0.999))
         self._loader = DataLoader(data, options.batch, shuffle=True, drop_last=True)
         self._batches = self._endless()
+        self.losses: list[tuple[float, float]] = []  # of discriminator and generator, a step each
 
     def _endless(self) -> Batches:
         while True:
@@ -159,18 +214,22 @@ class _Notebook:
             g_loss = g_loss + 100 * l2(features.mean(0), real_features.mean(0).detach())
             g_loss.backward()
             self._adam_g.step()
-            d_loss.item(), g_loss.item()
+            self.losses.append((d_loss.item(), g_loss.item()))
 
 
-class _Ours:
+def prepared(pictures: Tensor, embeddings: Tensor) -> Prepared:
+    """Pictures uint8 [N, 3, S, S] with an embedding [N, D] each, as training takes them."""
+    numbers = np.arange(len(pictures))
+    return Prepared(pictures, numbers, numbers, [[""] for _ in numbers], embeddings, torch.arange(len(pictures)))
+
+
+class Ours:
     """The trainer of the train stage."""
 
-    def __init__(self, pictures: Tensor, embeddings: Tensor, options: argparse.Namespace, device: torch.device) -> None:
-        numbers = np.arange(len(pictures))
-        data = Prepared(pictures, numbers, numbers, [[""] for _ in numbers], embeddings, torch.arange(len(pictures)))
-        self._pairs = TrainingPairs(data, options.batch, 1, device)
+    def __init__(self, data: Prepared, options: argparse.Namespace, device: torch.device) -> None:
+        self._pairs = TrainingPairs(data, options.batch, options.seed, device)
         recipe = Recipe(
-            seed=1,
+            seed=options.seed,
             matching_aware=True,
             negatives_weight=0.5,
             saturating=False,
@@ -185,8 +244,10 @@ class _Ours:
             ema_decay=0.99,
             autocast=devices.autocast_dtype("auto", device),
         )
-        self.trainer = Trainer(*_networks(options), recipe, device)
+        self.trainer = Trainer(*_networks(options, self._pairs.size), recipe, device)
+        self.trainer.start_epoch(0)
         self._batches = self._endless()
+        self.losses: list[tuple[float, float]] = []  # of discriminator and generator, a turn's last step each
 
     def _endless(self) -> Batches:
         for epoch in itertools.count():
@@ -194,28 +255,8 @@ class _Ours:
 
     def __call__(self, steps: int) -> None:
         for images, text in itertools.islice(self._batches, steps):
-            self.trainer.advance(images, text)
-
-
-def _report(rates: dict[str, list[float]], options: argparse.Namespace, device: torch.device, ours: _Ours) -> None:
-    with FlopCounterMode(display=False) as counter:
-        ours(1)
-    flop = counter.get_total_flops() / options.batch
-    peaks = {str(dtype).removeprefix("torch."): _peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    autocast = ours.trainer.recipe.autocast
-    used = "bfloat16" if autocast == torch.bfloat16 else "float32"
-    threads = torch.get_num_threads()
-    print(f"F = {options.features}, batch {options.batch}, {SIZE}×{SIZE}, {device}, {threads} threads, {used}")
-    print(f"median of {options.repeats} interleaved turns of {options.steps} steps (least to most)\n")
-    print("| way | images/s | times the first |\n|---|---|---|")
-    baseline = next(iter(rates.values()))
-    for way, rate in rates.items():
-        ratio = statistics.median(a / b for a, b in zip(rate, baseline, strict=True))
-        print(f"| {way} | {statistics.median(rate):.1f} ({min(rate):.1f} to {max(rate):.1f}) | {ratio:.2f} |")
-    achieved = statistics.median(rates["ours"]) * flop
-    print(f"\nours: {flop / 1e9:.2f} GFLOP an image, {achieved / 1e9:.0f} GFLOP/s in {used}")
-    print("matrix product's peak: " + ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in peaks.items()))
-    print(f"share of the {used} peak: {achieved / peaks[used]:.0%}")
+            losses = self.trainer.advance(images, text)
+        self.losses.append((float(losses[0]), float(losses[1])))
 
 
 def _peak(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
