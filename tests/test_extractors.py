@@ -86,6 +86,18 @@ def test_a_picture_has_the_same_features_in_any_company(efficientnet):
     assert (together[9] - together[8]).abs().max() > 0.1
 
 
+def test_lite0_without_its_batch_norms_sees_what_timms_network_with_them_sees(efficientnet, monkeypatch):
+    own = efficientnet.network
+    monkeypatch.setattr(lite0, "_fold_norms", lambda network: None)
+    plain = lite0.EfficientNetLite0(lite0.NAME, ["1280", "logits"]).eval()
+    norms = [sum(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()) for network in (own, plain)]
+    assert norms[0] == 0 < norms[1]
+    pictures = smooth_pictures(4, 64)
+    with torch.inference_mode():
+        for folded, with_norms in zip(own(pictures.to(efficientnet.device)), plain(pictures), strict=True):
+            torch.testing.assert_close(folded.cpu(), with_norms, rtol=1e-4, atol=1e-4)
+
+
 def test_a_lite0_file_of_other_bytes_is_refused(monkeypatch, tmp_path):
     (tmp_path / "models").mkdir()
     torch.save({}, tmp_path / lite0._FILE)
