@@ -35,8 +35,7 @@ def join(devices: int) -> Ranks:
     Processes on GPUs take one each and talk over NCCL, on CPUs over gloo. Raises UserError where `train.devices` fits
     neither the processes started nor the GPUs of the machine.
     """
-    launched_here = _PORT in os.environ
-    world = int(os.environ.get("WORLD_SIZE", devices if launched_here else 0))
+    world = int(os.environ.get("WORLD_SIZE", 0))
     if world and world != devices:
         raise UserError(f"train.devices: is {devices}, but {world} processes were started: set it to {world}")
     if devices == 1:
@@ -44,7 +43,7 @@ def join(devices: int) -> Ranks:
     _check_gpus(int(os.environ["LOCAL_RANK"]) + 1 if world else devices)
     if not world:
         _launch(devices)
-    return _joined(int(os.environ["RANK"]), devices, launched_here)
+    return _joined(int(os.environ["RANK"]), devices)
 
 
 def _check_gpus(needed: int) -> None:
@@ -53,7 +52,8 @@ def _check_gpus(needed: int) -> None:
         raise UserError(f"train.devices: this machine needs {needed} GPUs for it and has {there}: lower it")
 
 
-def _joined(rank: int, world: int, launched_here: bool) -> Ranks:
+def _joined(rank: int, world: int) -> Ranks:
+    launched_here = _PORT in os.environ
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

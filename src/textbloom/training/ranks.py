@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 from textbloom.errors import UserError
@@ -68,8 +69,8 @@ class Ranks:
             return rows.roll(1, dims=0)
         # Each rank's last row in a slot of its own: summed, that is everybody's. Not every backend sums bfloat16, and
         # one number beside zeros survives float32 as it is.
-        lasts = torch.zeros(self.world, *rows.shape[1:], device=rows.device)
-        lasts = lasts.index_put((torch.tensor(self.rank, device=rows.device),), rows[-1].float())
+        slots = [0, 0] * (rows.ndim - 1) + [self.rank, self.world - 1 - self.rank]
+        lasts = F.pad(rows[-1:].float(), slots)
         before = self.sum(lasts)[self.rank - 1].to(rows.dtype)
         return torch.cat([before[None], rows[:-1]])
 
