@@ -30,7 +30,7 @@ def main() -> None:
         accumulate=p.refine.accumulate,
         **p.objective.model_dump(),
     )
-    plan = session.Plan(p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every)
+    plan = session.Plan("refine", p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every)
     outputs = session.Outputs(
         paths.REFINED, paths.REFINE_LOSSES, paths.REFINE_METRICS, paths.PROVENANCE / "refine.json"
     )

@@ -1,8 +1,10 @@
 """The loop: the same bytes for the same seed, through kills, and one line when it goes wrong."""
 
 import os
+import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import pytest
 import torch
@@ -98,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     with pytest.raises(UserError, match=r"loss \w+ is nan at step 5: lower train\.lr"):
         loop.train(trainer, pairs, fixed, epochs=3, grid_every=9, folder=tmp_path, after_step=spoil)
     fresh = Trainer(*networks(), recipe(), CPU)
-    assert state.restore(tmp_path, fresh) is not None
+    assert state.restore(state.file(tmp_path), fresh) is not None
     assert fresh.step == 4
     assert all(torch.isfinite(weights).all() for weights in fresh.generator.parameters())
 
@@ -110,7 +112,9 @@ def test_a_second_process_is_told_who_trains(tmp_path):
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert other.returncode != 0
-    assert f"process {os.getpid()} already trains" in other.stderr
+    said = re.search(rf"process {os.getpid()} since (\S+ \S+) already trains", other.stderr)
+    assert said is not None
+    assert abs(datetime.now().astimezone() - datetime.fromisoformat(said[1])) < timedelta(minutes=1)
     with run_folder.held(tmp_path):
         pass
 

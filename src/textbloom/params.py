@@ -121,6 +121,7 @@ class Train(Section):
     grid_every: Count
     devices: Count
     accumulate: Count
+    warm_start: bool
 
 
 class Refine(Section):

@@ -38,6 +38,7 @@ REFINE_LOSSES = PLOTS / "losses_refine.csv"
 PROGRESS_SHEET = PLOTS / "progress.png"
 
 RESUME = Path(".dvc/tmp/resume")  # <fingerprint>/: training state of unfinished runs
+FINISHED = Path(".dvc/tmp/finished")  # training states of the last finished runs
 
 
 def trained(which: str) -> Path:

@@ -7,8 +7,9 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from textbloom import paths
 from textbloom.errors import UserError
@@ -32,24 +33,42 @@ def fingerprint(settings: Any, files: Sequence[Path]) -> str:
 def held(folder: Path) -> Iterator[None]:
     """Hold a run's folder for this process alone; a second process gets a UserError that names the holder.
 
-    The lock is the kernel's, so it ends with the process, however that ends.
+    The lock is the kernel's, so it ends with the process, however that ends. It covers `forget` too.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / "lock"
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"{folder}: process {file.read() or '(unknown)'} already trains this very run; wait for it or end it"
-            ) from None
+    with _locked(folder) as file:
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} since {datetime.now().astimezone().isoformat(' ', 'seconds')}")
         file.flush()
         yield
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[IO[str]]:
+    lock = folder / "lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{folder}: process {file.read() or '(unknown)'} already trains this very run; wait for it or end "
+                    "it"
+                ) from None
+            # Whoever held it may have forgotten the folder between our opening of the file and our locking it.
+            if _is(file, lock):
+                yield file
+                return
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def forget(folder: Path) -> None:
-    """Remove the state of a finished run."""
+    """Remove the state of a finished run, which the caller holds."""
     shutil.rmtree(folder, ignore_errors=True)

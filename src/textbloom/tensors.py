@@ -1,6 +1,7 @@
 """Tensor files: safetensors with JSON metadata, equal bytes for equal content."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from textbloom.errors import UserError
 from textbloom.files import replacing
@@ -23,13 +24,22 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
     header = {"textbloom": json.dumps(metadata, sort_keys=True)} if metadata else None
     with replacing(path) as temporary:
         try:
-            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata=header)
+            save_file(_plain(tensors), temporary, metadata=header)
         except SafetensorError as error:
             # The library gives the system's error as text alone.
             if f"(os error {errno.ENOSPC})" in str(error):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
             raise
         temporary.chmod(0o644)  # the library writes 0600, which another user of the cache could not read
+
+
+def sha256_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The sha256 of the file that `save_tensors` writes of these without metadata."""
+    return hashlib.sha256(save(_plain(tensors))).hexdigest()
+
+
+def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:

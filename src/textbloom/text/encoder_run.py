@@ -54,7 +54,7 @@ def train_and_measure(
             "train_loss": round(losses[-1], 5),
             **_zero_shot(encoder, space, train, test),
         }
-    run_folder.forget(work)
+        run_folder.forget(work)
     return metrics
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from textbloom.files import write_text
 from textbloom.training.data import TrainingPairs
-from textbloom.training.loop import Log
+from textbloom.training.loop import Log, won_at
 from textbloom.training.trainer import TERMS, Trainer
 
 
@@ -19,10 +19,15 @@ def write_losses(path: Path, losses: list[list[float]]) -> None:
 
 
 def summary(trainer: Trainer, pairs: TrainingPairs, log: Log) -> dict[str, Any]:
-    """The run's size and its last epoch's losses (six significant digits): the same bytes for the same run."""
+    """The run's size and its last epoch's losses (six significant digits): the same bytes for the same run.
+
+    `discriminator_won_at_epoch` is there only where it has.
+    """
     last = {f"loss_{name}": float(f"{value:.6g}") for name, value in zip(TERMS, log.losses[-1], strict=True)}
+    won = won_at(trainer, log.losses)
     return {
         **last,
+        **({"discriminator_won_at_epoch": won} if won else {}),
         "epochs": len(log.losses),
         "steps": trainer.step,
         "images_seen": trainer.step * pairs.batch_size,

@@ -1,5 +1,6 @@
 """One training run from data to files: networks, losses, progress pictures, all resumable."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.prepared import Prepared
 from textbloom.seeding import generator_for
 from textbloom.tensors import load_metadata, save_tensors
-from textbloom.training import loop
+from textbloom.training import finished, loop, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.generator import save_networks
 from textbloom.training.ranks import Ranks
@@ -27,12 +28,19 @@ SHOWN = 8  # captions on the progress sheet
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run is and at which picture size S it works."""
+    """How long a run is and at which picture size S it works.
 
+    section: the section of params.yaml that says so, for errors to name.
+    warm_start: go on from the longest kept finished run that differs in nothing but fewer epochs; None: from nothing,
+        and no later run goes on from this one.
+    """
+
+    section: str
     size: int
     epochs: int
     batch_size: int
     grid_every: int
+    warm_start: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,8 @@ def run(
     shown = torch.randperm(len(data), generator=generator_for(recipe.seed, "progress captions"))[:SHOWN]
     stream = generator_for(recipe.seed, "progress noise")
     noise = torch.randn(len(shown), trainer.generator.noise_dim, generator=stream)
-    folder = _run_folder(config, recipe, plan, device, ranks)
+    lineage = _lineage(config, recipe, plan, device, ranks)
+    folder = run_folder.of([lineage, plan.epochs, plan.warm_start], [])
     with run_folder.held(folder) if ranks.first else nullcontext():
         log = loop.train(
             trainer,
@@ -73,25 +82,51 @@ def run(
             epochs=plan.epochs,
             grid_every=plan.grid_every,
             folder=folder,
+            section=plan.section,
+            start=_start(lineage, plan, folder, ranks) if plan.warm_start else None,
         )
         if not ranks.first:
             return
-        everything = {**config, **load_metadata(paths.EMBEDDINGS)}
+        parent = {"parent": log.parent} if log.parent else {}
+        everything = {**config, **load_metadata(paths.EMBEDDINGS), **parent}
         notes = {"epochs": log.sheet_epochs, "captions": [data.first_captions[i] for i in shown.tolist()]}
         with replacing(outputs.networks) as made:
             save_networks(made, trainer.generator, trainer.ema.network, trainer.discriminator, everything)
             save_tensors(made / paths.PROGRESS, {"pictures": log.sheets}, notes)
             write_losses(made / paths.HISTORY, log.losses)
         write_losses(outputs.losses, log.losses)
-        write_json(outputs.metrics, summary(trainer, pairs, log))
-        speed = log.steps_here * plan.batch_size / log.seconds
-        provenance.record(outputs.provenance, seconds=log.seconds, images_per_second=speed)
-    run_folder.forget(folder)
+        write_json(outputs.metrics, summary(trainer, pairs, log) | parent)
+        if log.steps_here:  # else a killed run had trained to the end and left only the outputs to write
+            speed = log.steps_here * plan.batch_size / log.seconds
+            provenance.record(outputs.provenance, seconds=log.seconds, images_per_second=speed)
+        if plan.warm_start is not None:
+            finished.keep(state.file(folder), lineage, plan.epochs)
+        run_folder.forget(folder)
 
 
-def _run_folder(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device, ranks: Ranks) -> Path:
-    settings = [config, {**asdict(recipe), "autocast": str(recipe.autocast)}, asdict(plan), str(device), ranks.world]
+def _start(lineage: str, plan: Plan, folder: Path, ranks: Ranks) -> loop.Start | None:
+    """The finished run that a warm start goes on from; what is found is told on stderr."""
+    if state.file(folder).exists():
+        return None
+    found = finished.longest(lineage, plan.epochs)
+    said = (
+        f"going on after the {found[1]} epochs of {found[0]}"
+        if found
+        else f"no finished run of the same settings, data and code with fewer than {plan.epochs} epochs is kept in "
+        f"{finished.folder()}: starting from nothing"
+    )
+    if ranks.first:
+        print(f"{plan.section}.warm_start: {said}", file=sys.stderr)
+    return loop.Start(found[0], {"fingerprint": lineage, "epochs": found[1]}) if found else None
+
+
+def _lineage(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device, ranks: Ranks) -> str:
+    """A name for all that decides a run but its number of epochs."""
+    settings = {**asdict(plan), "epochs": None, "warm_start": None}
+    machine = [str(device), ranks.world, torch.__version__]
     package = Path(textbloom.__file__).parent
     code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
     data = [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS]
-    return run_folder.of([*settings, torch.__version__], [*data, *code])
+    return run_folder.fingerprint(
+        [config, {**asdict(recipe), "autocast": str(recipe.autocast)}, settings, machine], [*data, *code]
+    )

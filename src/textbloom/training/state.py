@@ -11,7 +11,12 @@ from textbloom.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.training.trainer import Trainer
 
 
-def save(folder: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tensor) -> None:
+def file(folder: Path) -> Path:
+    """The state in the folder of an unfinished run."""
+    return folder / "state.safetensors"
+
+
+def save(path: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tensor) -> None:
     """Write all that decides the rest of the run: networks, average, optimizers, step; and what was logged so far.
 
     Args:
@@ -23,21 +28,20 @@ def save(folder: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Ten
     if not trainer.ranks.first:
         return
     tensors = {"sheets": sheets}
-    for name, network in _networks(trainer).items():
+    for name, network in networks(trainer).items():
         tensors |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
     for name, optimizer in _optimizers(trainer).items():
         for index, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{slot}": value for slot, value in slots.items()}
-    save_tensors(folder / "state.safetensors", tensors, {"step": trainer.step, "history": history})
+    save_tensors(path, tensors, {"step": trainer.step, "history": history})
 
 
-def restore(folder: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor] | None:
+def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor] | None:
     """Set `trainer` to the saved state; returns (history, sheets), or None when there is no saved state."""
-    path = folder / "state.safetensors"
     if not path.exists():
         return None
     tensors, metadata = load_tensors(path), load_metadata(path)
-    for name, network in _networks(trainer).items():
+    for name, network in networks(trainer).items():
         network.load_state_dict(_under(tensors, f"{name}/"))
     for name, optimizer in _optimizers(trainer).items():
         weights = optimizer.param_groups[0]["params"]
@@ -52,7 +56,8 @@ def restore(folder: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor] | N
     return metadata["history"], tensors["sheets"]
 
 
-def _networks(trainer: Trainer) -> dict[str, nn.Module]:
+def networks(trainer: Trainer) -> dict[str, nn.Module]:
+    """All that has weights, by name."""
     return {"generator": trainer.generator, "discriminator": trainer.discriminator, "ema": trainer.ema.network}
 
 

@@ -1,0 +1,44 @@
+"""A training run of seconds from the files of a project, for tests that kill it, or go on from it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from test_objectives import CPU, networks, recipe
+from test_training import prepared
+
+from textbloom import models, paths
+from textbloom.tensors import save_tensors
+from textbloom.training import session
+from textbloom.training.ranks import ALONE
+
+SYSTEM = {"size": 64, "embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6}
+
+
+def outputs(folder: Path) -> session.Outputs:
+    return session.Outputs(folder / "base", folder / "losses.csv", folder / "train.json", folder / "provenance.json")
+
+
+def write_data() -> None:
+    """In the working directory, the files whose bytes name a run."""
+    data = prepared()
+    save_tensors(paths.IMAGES, {"images": data.images})
+    save_tensors(paths.EMBEDDINGS, {"embeddings": data.embeddings}, {"encoder": {"name": "none"}})
+    paths.CAPTIONS.write_text("image_id\n")
+
+
+def train(folder: Path, epochs: int, warm_start: bool | None = False, **changes: object) -> None:
+    """Three steps an epoch, in the working directory; the outputs go to `folder`."""
+    plan = session.Plan("train", 64, epochs, 4, grid_every=2, warm_start=warm_start)
+    session.run(networks(), {"network": SYSTEM}, recipe(**changes), plan, prepared(), outputs(folder), CPU, ALONE)
+
+
+def refine(folder: Path, epochs: int) -> None:
+    """The same of a second stage, on the frozen first one."""
+    torch.manual_seed(1)
+    first, _ = models.build("stackgan", discriminator_text=True, **SYSTEM)
+    second = models.refine(first, "stackgan", discriminator_text=True, **{**SYSTEM, "size": 128})
+    data = prepared()
+    large = replace(data, images=data.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+    plan = session.Plan("refine", 128, epochs, 4, grid_every=2)
+    session.run(second, {"network": SYSTEM}, recipe(), plan, large, outputs(folder), CPU, ALONE)
