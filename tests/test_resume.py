@@ -24,7 +24,7 @@ from textbloom.training.trainer import Trainer
 
 # Children of a process that has imported all this and computed nothing: quick to start, no threads to lose.
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["tiny_run"])
+CHILDREN.set_forkserver_preload(["tiny_run", "torch._dynamo"])  # the optimizer's first step would import the latter
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,17 @@ def in_a_child(folder, stage, project):
     errors.run(lambda: getattr(tiny_run, stage)(folder, 3))
 
 
-@pytest.mark.parametrize("stage", ["train", "refine"])
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("stage", "by"),
+    [
+        ("train", signal.SIGKILL),
+        ("train", signal.SIGTERM),
+        ("train", signal.SIGINT),
+        ("refine", signal.SIGKILL),
+        pytest.param("refine", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("refine", signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_ended_at_random_moments_goes_on_to_the_bytes_of_one_that_was_not(project, stage, by):
     def start(folder):
         child = CHILDREN.Process(target=in_a_child, args=(project / folder, stage, project))
