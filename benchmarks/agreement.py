@@ -23,7 +23,7 @@ Curve = list[tuple[float, float]]
 
 def main() -> None:
     data = load(*FILES, splits=("train", "val"))
-    pictures, embeddings = data.images[:PICTURES], data.first_embeddings[:PICTURES]
+    pictures, embeddings = data.images[torch.arange(PICTURES)], data.first_embeddings[:PICTURES]
     curves: dict[str, list[Curve]] = {"notebook": [], "ours": []}
     for seed in SEEDS:
         options = argparse.Namespace(features=16, batch=64, seed=seed, embedding_dim=embeddings.shape[1])

@@ -1,6 +1,6 @@
 """Encode every caption row once; the vectors are frozen from here on."""
 
-from textbloom import errors, params, paths
+from textbloom import determinism, errors, params, paths
 from textbloom.prepared import read_captions
 from textbloom.tensors import save_tensors
 from textbloom.text.opening import open_encoder
@@ -8,6 +8,7 @@ from textbloom.text.opening import open_encoder
 
 def main() -> None:
     p = params.load()
+    determinism.portable(p.portable)
     captions = read_captions(paths.CAPTIONS)["caption"].tolist()
     pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
     encoder = open_encoder(*pretrained, trained=paths.TEXT_ENCODER)

@@ -2,7 +2,7 @@
 
 import time
 
-from textbloom import errors, judged, params, paths, provenance
+from textbloom import determinism, errors, judged, params, paths, provenance
 from textbloom.evaluation import extractors, measures, named_colours
 from textbloom.files import write_json
 from textbloom.seeding import seed_for
@@ -11,6 +11,7 @@ from textbloom.training.generator import load_generator
 
 def main() -> None:
     p = params.load()
+    determinism.portable(p.portable)
     started = time.monotonic()
     generator = load_generator(paths.trained(p.evaluate.model), p.evaluate.generator)
     sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, p.seed, generator.size)

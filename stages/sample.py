@@ -1,6 +1,6 @@
 """Render what the generator makes of captions, held out where any are, and the loss curves."""
 
-from textbloom import errors, judged, params, paths
+from textbloom import determinism, errors, judged, params, paths
 from textbloom.render import showcase
 from textbloom.render.curves import loss_curves
 from textbloom.render.examples import choose
@@ -11,6 +11,7 @@ from textbloom.training.generator import load_generator
 
 def main() -> None:
     p = params.load()
+    determinism.portable(p.portable)
     seed, rows, columns = p.seed, p.sample.rows, p.sample.columns
     folder = paths.trained(p.evaluate.model)
     generator = load_generator(folder, p.evaluate.generator)

@@ -13,11 +13,13 @@ def main() -> None:
         write_json(paths.ENCODER_METRICS, {"encoder": p.encoder.name, "trained": False})
         return
     # Imported here: other encoders must not wait for torch.
+    from textbloom import determinism
     from textbloom.datasets import image_ids, registry
     from textbloom.prepared import read_captions
     from textbloom.text import encoder_run, picture_features
     from textbloom.text.encoder_training import Schedule
 
+    determinism.portable(p.portable)
     archives = paths.raw(p.data.dataset)
     ids = image_ids.captioned(paths.CAPTIONS)
     photos = registry.open_dataset(p.data.dataset).photos(archives)

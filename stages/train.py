@@ -2,7 +2,7 @@
 
 import torch
 
-from textbloom import devices, errors, models, params, paths, prepared
+from textbloom import determinism, devices, errors, models, params, paths, prepared
 from textbloom.seeding import seed_for
 from textbloom.training import launch, session
 from textbloom.training.trainer import Recipe
@@ -10,6 +10,8 @@ from textbloom.training.trainer import Recipe
 
 def main() -> None:
     p = params.load()
+    determinism.portable(p.portable)
+    determinism.deterministic(p.train.deterministic)
     ranks = launch.join(p.train.devices)
     device = devices.device()
     data = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))

@@ -155,7 +155,7 @@ FILES = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
 def test_held_out_pictures_are_judged_and_all_training_ones_are_the_others(project):
     sides = judged.load(*FILES, seed=1, size=64)
     assert (sides.seen, sides.split, len(sides.pictures), len(sides.others)) == (False, "test", TEST, TRAIN)
-    assert torch.equal(sides.training_images, sides.others.images)
+    assert torch.equal(sides.training_images, sides.others.images.all())
 
 
 def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_follow_the_seed(project):
@@ -171,7 +171,7 @@ def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_f
         rows = half.image_ids - 1
         assert half.image_ids.tolist() == sorted(half.image_ids)
         assert half.first_captions == [f"flower {row}" for row in rows]
-        assert torch.equal(half.images, whole[rows])
+        assert torch.equal(half.images.all(), whole[rows])
         assert torch.equal(half.first_embeddings, vectors[rows])
         assert half.class_ids.tolist() == [row % 7 for row in rows]
     again, other = judged.load(*FILES, seed=1, size=64), judged.load(*FILES, seed=2, size=64)
@@ -187,13 +187,15 @@ def test_equal_pictures_are_in_one_half(project):
     save_tensors(paths.IMAGES, {"images": images})
     for seed in range(8):
         sides = judged.load(*FILES, seed=seed, size=64)
-        sets = [{bytes(image.numpy().tobytes()) for image in half.images} for half in (sides.pictures, sides.others)]
+        sets = [
+            {bytes(image.numpy().tobytes()) for image in half.images.all()} for half in (sides.pictures, sides.others)
+        ]
         assert sets[0] & sets[1] == set()
 
 
 def test_a_subset_keeps_each_pictures_captions_and_their_vectors_in_order():
     whole = prepared.Prepared(
-        images=torch.arange(3).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8),
+        images=prepared.Pictures(torch.arange(3).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)),
         image_ids=np.array([4, 6, 9]),
         class_ids=np.array([1, 2, 1]),
         captions=[["a", "b"], ["c"], ["d", "e", "f"]],
@@ -205,7 +207,7 @@ def test_a_subset_keeps_each_pictures_captions_and_their_vectors_in_order():
     assert part.embeddings[:, 0].tolist() == [0, 1, 3, 4, 5]
     assert part.first_row.tolist() == [0, 2]
     assert part.image_ids.tolist() == [4, 9]
-    assert part.images[:, 0, 0, 0].tolist() == [0, 2]
+    assert part.images.all()[:, 0, 0, 0].tolist() == [0, 2]
 
 
 def test_a_missing_generator_is_refused(project):
@@ -230,6 +232,16 @@ def test_a_number_that_is_not_finite_is_refused_by_name(value):
 def pictures(project: Path) -> measures.Compared:
     files = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
     return measures.compared(judged.load(*files, seed=1, size=64), 100, seed=1)
+
+
+def test_of_very_many_other_pictures_a_seeded_part_is_looked_at(project, monkeypatch):
+    sides = judged.load(*FILES, seed=1, size=64)
+    assert len(measures.compared(sides, 100, seed=1).judged.others) == TRAIN
+    monkeypatch.setattr(measures, "OTHERS", TRAIN - 20)
+    chosen = [measures.compared(sides, 100, seed).judged.others.image_ids.tolist() for seed in (1, 1, 2)]
+    assert chosen[0] == chosen[1] == sorted(chosen[0])
+    assert chosen[0] != chosen[2]
+    assert len(set(chosen[0])) == TRAIN - 20
 
 
 def agreement(images: Tensor, names: list[str], which: str) -> float:

@@ -6,6 +6,7 @@ import pickle
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.machinery import ModuleSpec
@@ -24,6 +25,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from textbloom.errors import UserError
 from textbloom.evaluation import extractors, inception_weights, lite0
+from textbloom.evaluation.kept_features import kept
 
 SHARED = Path(__file__).parents[2] / "shared"
 FLOWERS = SHARED / "flowers102"
@@ -337,3 +339,24 @@ def test_without_a_network_the_mend_is_named_in_one_line(hub, monkeypatch):
     with pytest.raises(UserError, match=r"cannot be fetched .*evaluate\.weights.*efficientnet-lite0") as caught:
         extractors.load("inception-v3-compat", None, None)
     assert "\n" not in str(caught.value)
+
+
+def test_features_of_real_pictures_are_computed_once_a_set_and_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    extractor = extractors.load("efficientnet-lite0", None, None)
+    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    plain, counted = extractor(images, "pictures"), []
+    call = extractors.Extractor.__call__
+    monkeypatch.setattr(extractors.Extractor, "__call__", lambda *given: counted.append(1) or call(*given))
+    for again in (kept(extractor, images, "pictures") for _ in range(2)):
+        assert torch.equal(again.features, plain.features) and torch.equal(again.logits, plain.logits)
+    assert len(counted) == 1
+    others = images.clone()
+    others[0, 0, 0, 0] += 1
+    kept(extractor, others, "pictures")
+    kept(replace(extractor, logits_layer=None), images, "pictures")
+    with torch.no_grad():
+        next(extractor.network.parameters()).add_(1.0)
+    kept(extractor, images, "pictures")
+    assert len(counted) == 4

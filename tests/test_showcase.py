@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from textbloom.judged import Judged
-from textbloom.prepared import Prepared
+from textbloom.prepared import Pictures, Prepared
 from textbloom.render import showcase
 from textbloom.render.examples import Examples, choose
 from textbloom.render.interpolation import spherical, straight
@@ -95,7 +95,7 @@ def held_out(classes: list[int], captions: list[str]) -> Judged:
     count = len(classes)
     numbers = torch.arange(count)
     pictures = Prepared(
-        images=numbers.to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8),
+        images=Pictures(numbers.to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)),
         image_ids=np.arange(count),
         class_ids=np.array(classes),
         captions=[[caption, "a second caption"] for caption in captions],

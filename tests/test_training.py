@@ -4,16 +4,19 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from datetime import datetime, timedelta
 
+import psutil
 import pytest
 import torch
 from test_objectives import CPU, networks, recipe
 
 from textbloom import run_folder
 from textbloom.errors import UserError
-from textbloom.prepared import Prepared
-from textbloom.training import loop, state
+from textbloom.prepared import Pictures, Prepared
+from textbloom.tensors import load_tensors, save_tensors
+from textbloom.training import feed, loop, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.ema import Ema
 from textbloom.training.ranks import ALONE
@@ -24,7 +27,7 @@ def prepared(count: int = 13, captions: int = 1) -> Prepared:
     stream = torch.Generator().manual_seed(5)
     numbers = torch.arange(1, count + 1).numpy()
     return Prepared(
-        images=torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=stream),
+        images=Pictures(torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=stream)),
         image_ids=numbers,
         class_ids=numbers,
         captions=[[f"flower {n} {k}" for k in range(captions)] for n in numbers],
@@ -146,7 +149,7 @@ def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_ane
     for epoch in range(30):
         ((images, text),) = pairs.epoch(epoch)
         for picture, vector in zip((images + 1) * 127.5, text, strict=True):
-            image = int((data.images.float() - picture).abs().amax(dim=(1, 2, 3)).argmin())
+            image = int((data.images.all().float() - picture).abs().amax(dim=(1, 2, 3)).argmin())
             row = int((data.embeddings - vector).abs().amax(dim=1).argmin())
             assert row // 5 == image
             seen.add((image, row % 5))
@@ -157,7 +160,7 @@ def test_pictures_are_reduced_by_area_averages_to_the_size_of_the_run():
     data = prepared(4)
     ((images, _),) = TrainingPairs(data, 4, seed=1, device=CPU, size=32).epoch(0)
     assert images.shape == (4, 3, 32, 32)
-    blocks = data.images.float().unflatten(2, (32, 2)).unflatten(4, (32, 2)).mean(dim=(3, 5))
+    blocks = data.images.all().float().unflatten(2, (32, 2)).unflatten(4, (32, 2)).mean(dim=(3, 5))
     nearest = (blocks[None] - (images[:, None] + 1) * 127.5).abs().amax(dim=(2, 3, 4)).amin(dim=1)
     assert nearest.max() < 1e-3
     with pytest.raises(UserError, match=r"train\.size: 48 is no whole fraction of the pictures' 64"):
@@ -167,11 +170,44 @@ def test_pictures_are_reduced_by_area_averages_to_the_size_of_the_run():
 def test_prepared_pictures_are_reduced_by_area_averages_and_nothing_else_changes():
     data = prepared(5)
     small = data.at(16)
-    blocks = data.images.float().unflatten(2, (16, 4)).unflatten(4, (16, 4)).mean(dim=(3, 5))
-    assert small.images.dtype == torch.uint8
-    assert (small.images - blocks).abs().max() <= 0.5
+    blocks = data.images.all().float().unflatten(2, (16, 4)).unflatten(4, (16, 4)).mean(dim=(3, 5))
+    assert small.images.all().dtype == torch.uint8
+    assert (small.images.all() - blocks).abs().max() <= 0.5
     assert small.captions == data.captions and small.embeddings is data.embeddings
     assert data.at(64) is data
+
+
+def test_pictures_read_ahead_are_those_asked_for_in_order_and_one_batch_ahead():
+    pictures, read = prepared(12).images, []
+
+    class Watched(Pictures):
+        def __getitem__(self, rows):
+            read.append(rows.tolist())
+            return super().__getitem__(rows)
+
+    batches = torch.randperm(12, generator=torch.Generator().manual_seed(1)).split(4)
+    found = []
+    for number, batch in enumerate(feed.streamed(Watched(pictures.all()), CPU, batches), start=1):
+        found.append(batch)
+        assert number <= len(read) <= number + 1
+    assert all(torch.equal(got, pictures[rows]) for got, rows in zip(found, batches, strict=True))
+    assert list(feed.streamed(pictures, CPU, [])) == []
+
+
+def test_training_stopped_within_an_epoch_leaves_no_reader_behind():
+    ahead = feed.streamed(prepared(12).images, CPU, torch.arange(12).split(4))
+    next(ahead)
+    ahead.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+
+
+def test_stored_pictures_stay_in_their_file_until_they_are_asked_for(tmp_path):
+    numbers = torch.arange(4096).to(torch.uint8)
+    save_tensors(tmp_path / "images.safetensors", {"images": numbers[:, None, None, None].expand(-1, 3, 64, 64)})
+    before = psutil.Process().memory_info().rss
+    stored = Pictures(load_tensors(tmp_path / "images.safetensors")["images"]).subset(torch.arange(1, 4096, 2))
+    assert stored[[5, 2000]][:, 0, 0, 0].tolist() == [11, 4001 % 256]
+    assert psutil.Process().memory_info().rss - before < stored.bytes / 4
 
 
 def test_a_batch_larger_than_the_data_names_the_key():

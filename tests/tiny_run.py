@@ -8,6 +8,7 @@ from test_objectives import CPU, networks, recipe
 from test_training import prepared
 
 from textbloom import models, paths
+from textbloom.prepared import Pictures
 from textbloom.tensors import save_tensors
 from textbloom.training import session
 from textbloom.training.ranks import ALONE
@@ -22,7 +23,7 @@ def outputs(folder: Path) -> session.Outputs:
 def write_data() -> None:
     """In the working directory, the files whose bytes name a run."""
     data = prepared()
-    save_tensors(paths.IMAGES, {"images": data.images})
+    save_tensors(paths.IMAGES, {"images": data.images.all()})
     save_tensors(paths.EMBEDDINGS, {"embeddings": data.embeddings}, {"encoder": {"name": "none"}})
     paths.CAPTIONS.write_text("image_id\n")
 
@@ -39,6 +40,7 @@ def refine(folder: Path, epochs: int) -> None:
     first, _ = models.build("stackgan", discriminator_text=True, **SYSTEM)
     second = models.refine(first, "stackgan", discriminator_text=True, **{**SYSTEM, "size": 128})
     data = prepared()
-    large = replace(data, images=data.images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+    large = Pictures(data.images.all().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
     plan = session.Plan("refine", 128, epochs, 4, grid_every=2)
-    session.run(second, {"network": SYSTEM}, recipe(), plan, large, outputs(folder), CPU, ALONE)
+    data = replace(data, images=large)
+    session.run(second, {"network": SYSTEM}, recipe(), plan, data, outputs(folder), CPU, ALONE)

@@ -22,5 +22,7 @@ def autocast_dtype(precision: str, on: torch.device) -> torch.dtype | None:
 
 
 def _cpu_computes_bf16() -> bool:
+    if not torch.backends.mkldnn.enabled:  # it alone has such kernels
+        return False
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))

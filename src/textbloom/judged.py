@@ -32,7 +32,8 @@ class Judged:
     @property
     def training_images(self) -> Tensor:
         """All that training saw, uint8 [M, 3, S, S]."""
-        return torch.cat([self.pictures.images, self.others.images]) if self.seen else self.others.images
+        others = self.others.images.all()
+        return torch.cat([self.pictures.images.all(), others]) if self.seen else others
 
 
 def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, seed: int, size: int) -> Judged:
@@ -44,7 +45,7 @@ def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, seed: 
     training = prepared.load(*files, splits=("train", "val")).at(size)
     if "test" in set(read_captions(captions)["split"]):
         return Judged(prepared.load(*files, splits=("test",)).at(size), training, seen=False)
-    first, second = _halves(training.images, seed)
+    first, second = _halves(training.images.all(), seed)
     return Judged(training.subset(first), training.subset(second), seen=True)
 
 

@@ -120,6 +120,7 @@ class Train(Section):
     precision: Precision
     grid_every: Count
     devices: Count
+    deterministic: bool
     accumulate: Count
     warm_start: bool
 
@@ -152,6 +153,7 @@ class Params(Section):
     """All of params.yaml; its comments there say what each key means."""
 
     seed: Seed
+    portable: bool
     data: Data
     drawn: Drawn
     captions: Captions

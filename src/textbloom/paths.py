@@ -37,6 +37,7 @@ LOSSES = PLOTS / "losses.csv"
 REFINE_LOSSES = PLOTS / "losses_refine.csv"
 PROGRESS_SHEET = PLOTS / "progress.png"
 
+KEPT_FEATURES = Path(".dvc/tmp/picture-features")  # <fingerprint>.safetensors: of real pictures
 RESUME = Path(".dvc/tmp/resume")  # <fingerprint>/: training state of unfinished runs
 FINISHED = Path(".dvc/tmp/finished")  # training states of the last finished runs
 

@@ -14,11 +14,45 @@ from textbloom.errors import UserError
 from textbloom.tensors import load_image_ids, load_tensors
 
 
+class Pictures:
+    """Pictures uint8 [N, 3, S, S]: rows of a tensor that may lie in a file, where those not asked for stay unread."""
+
+    def __init__(self, stored: Tensor, rows: Tensor | None = None) -> None:
+        """`stored`: uint8 [M, 3, S, S]; `rows`: int64 [N], those meant, None: all."""
+        self._stored = stored
+        self._rows = torch.arange(len(stored)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def size(self) -> int:
+        """S, in pixels."""
+        return self._stored.shape[-1]
+
+    @property
+    def bytes(self) -> int:
+        """What all of them take in memory."""
+        return len(self) * self._stored[0].nbytes
+
+    def __getitem__(self, rows: Tensor | list[int]) -> Tensor:
+        """A copy of the pictures `rows`, [len(rows), 3, S, S]."""
+        return self._stored[self._rows[rows]]
+
+    def all(self) -> Tensor:
+        """A copy of all, [N, 3, S, S]."""
+        return self._stored[self._rows]
+
+    def subset(self, rows: Tensor) -> "Pictures":
+        """The pictures `rows`, int64 [n], still unread."""
+        return Pictures(self._stored, self._rows[rows])
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Pictures of some splits with their captions.
 
-    images: uint8 [N, 3, S, S], ordered by image id.
+    images: N pictures, ordered by image id.
     image_ids: int64 [N].
     class_ids: int64 [N].
     captions: N lists, each of an image's captions in order, at least one.
@@ -26,7 +60,7 @@ class Prepared:
     first_row: int64 [N], the row in `embeddings` of each image's first caption.
     """
 
-    images: Tensor
+    images: Pictures
     image_ids: np.ndarray
     class_ids: np.ndarray
     captions: list[list[str]]
@@ -53,10 +87,11 @@ class Prepared:
 
     def at(self, size: int) -> "Prepared":
         """The same with pictures [N, 3, size, size], area averages; `size` is theirs or a whole fraction of it."""
-        if size == self.images.shape[-1]:
+        if size == self.images.size:
             return self
-        parts = [reduced(part.float(), size).round().to(torch.uint8) for part in self.images.split(1024)]
-        return replace(self, images=torch.cat(parts))
+        chunks = torch.arange(len(self)).split(1024)
+        parts = [reduced(self.images[chunk].float(), size).round().to(torch.uint8) for chunk in chunks]
+        return replace(self, images=Pictures(torch.cat(parts)))
 
     def subset(self, rows: Tensor) -> "Prepared":
         """The images of `rows`, int64 [n], ascending so that they stay ordered."""
@@ -66,7 +101,7 @@ class Prepared:
             for first, count in zip(self.first_row[rows].tolist(), counts.tolist(), strict=True)
         ]
         return Prepared(
-            images=self.images[rows],
+            images=self.images.subset(rows),
             image_ids=self.image_ids[rows.numpy()],
             class_ids=self.class_ids[rows.numpy()],
             captions=[self.captions[row] for row in rows.tolist()],
@@ -112,7 +147,7 @@ def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits
     kept_ids = np.array(list(groups.groups), dtype=np.int64)
     counts = torch.tensor(groups.size().tolist())
     return Prepared(
-        images=pictures[np.searchsorted(ids, kept_ids)],
+        images=Pictures(pictures, torch.from_numpy(np.searchsorted(ids, kept_ids))),
         image_ids=kept_ids,
         class_ids=groups["class_id"].first().to_numpy(dtype=np.int64),
         captions=groups["caption"].apply(list).tolist(),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,10 +11,12 @@ from torch import Tensor
 from textbloom.errors import UserError
 from textbloom.evaluation import alignment, fidelity
 from textbloom.evaluation.extractors import Extractor, Features
+from textbloom.evaluation.kept_features import kept
 from textbloom.judged import Judged
 from textbloom.seeding import generator_for, seed_for
 
 DIGITS = 6
+OTHERS = 50_000  # other real pictures that are looked at, at most: they fit a probe and give the floor
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Compared:
 
 
 def compared(judged: Judged, samples: int, seed: int) -> Compared:
-    """A seeded choice of `samples` judged pictures. Too few of them or of the others are a UserError."""
+    """A seeded choice of `samples` judged pictures, and of at most OTHERS others. Too few of either are a UserError."""
     names = ["pictures in a half of the training ones"] * 2 if judged.seen else ["test pictures", "training pictures"]
     for name, pictures in zip(names, (judged.pictures, judged.others), strict=True):
         if len(pictures) < samples:
@@ -53,6 +55,9 @@ def compared(judged: Judged, samples: int, seed: int) -> Compared:
                 f"evaluate.samples: {samples} is more than the {len(pictures)} {name}; lower it, "
                 "or raise data.limit or drawn.count"
             )
+    if len(judged.others) > OTHERS:
+        some = _some(len(judged.others), OTHERS, seed, "other pictures")
+        judged = replace(judged, others=judged.others.subset(some))
     return Compared(judged, _some(len(judged.pictures), samples, seed, "held-out pictures"))
 
 
@@ -61,8 +66,8 @@ class Referee:
 
     def __init__(self, extractor: Extractor, pictures: Compared, seed: int) -> None:
         self._extractor, self._pictures, self._seed = extractor, pictures, seed
-        self._real = extractor(pictures.images, "real pictures")
-        self._others = extractor(pictures.judged.others.images, "real training pictures")
+        self._real = kept(extractor, pictures.images, "real pictures")
+        self._others = kept(extractor, pictures.judged.others.images.all(), "real training pictures")
 
     def measure(self, generated: Tensor) -> dict[str, Any]:
         """Fidelity and alignment of generated pictures uint8 [n, 3, S, S], each made for the caption of the same row.

@@ -23,8 +23,8 @@ class PackedLinear(nn.Module):
 
 
 def pack_linears(model: nn.Module) -> None:
-    """Replace every nn.Linear below `model`, on the CPU; without oneDNN in this torch nothing is done."""
-    if not torch.backends.mkldnn.is_available():
+    """Replace every nn.Linear below `model`, on the CPU; nothing is done without oneDNN or where it is off."""
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return
     for name, child in model.named_children():
         if type(child) is nn.Linear:

@@ -71,7 +71,7 @@ def kept(photos: Iterable[Photo], image_ids: Sequence[int], manifest: Path) -> d
     settings = [str(devices.device()), torch.__version__, list(image_ids)]
     files = [manifest, *(Path(str(module)) for module in (__file__, decoding.__file__, lite0.__file__))]
     name = run_folder.fingerprint(settings, files)
-    path = Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME.parent / "picture-features" / f"{name}.safetensors"
+    path = Path(os.environ.get("DVC_ROOT", ".")) / paths.KEPT_FEATURES / f"{name}.safetensors"
     if not path.exists():
         save_tensors(path, extract(photos, image_ids, Reader()))
     return load_tensors(path)

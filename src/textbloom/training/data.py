@@ -1,4 +1,4 @@
-"""Training pairs on the device: uint8 pictures and embeddings, one seeded permutation an epoch, no loader processes."""
+"""Training pairs on the device, from uint8 pictures and embeddings: one seeded permutation an epoch."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from textbloom.errors import UserError
 from textbloom.prepared import Prepared, reduced
 from textbloom.seeding import generator_for
+from textbloom.training.feed import feed
 from textbloom.training.ranks import ALONE, Ranks
 
 
@@ -15,7 +16,8 @@ class TrainingPairs:
     """Batches of (picture [B, 3, S, S] float32 in [-1, 1], embedding [B, D]), the same for a seed on any device.
 
     S is `size`, a whole fraction of the pictures' own (None: their own). Where several `ranks` train together, B is
-    this one's share of `batch_size`: its part of each of the batch's `micro_batches`.
+    this one's share of `batch_size`: its part of each of the batch's `micro_batches`. `section` of params.yaml is what
+    errors name.
 
     The last pictures of an epoch's permutation that do not fill a batch wait for another epoch: batch statistics of a
     stub would differ from all others.
@@ -30,18 +32,20 @@ class TrainingPairs:
         size: int | None = None,
         ranks: Ranks = ALONE,
         micro_batches: int = 1,
+        section: str = "train",
     ) -> None:
         if len(prepared) < batch_size:
             raise UserError(
-                f"train.batch_size: {batch_size} is more than the {len(prepared)} training pictures; lower it "
+                f"{section}.batch_size: {batch_size} is more than the {len(prepared)} training pictures; lower it "
                 "or raise data.limit"
             )
-        if size is not None and prepared.images.shape[-1] % size:
+        if size is not None and prepared.images.size % size:
             raise UserError(
-                f"train.size: {size} is no whole fraction of the pictures' {prepared.images.shape[-1]} pixels; "
+                f"train.size: {size} is no whole fraction of the pictures' {prepared.images.size} pixels; "
                 "lower it or change images.size"
             )
-        self._images = prepared.images.to(device)
+        self._count = len(prepared)
+        self._feed = feed(prepared.images, device)
         self._embeddings = prepared.embeddings.to(device)
         self._first_row = prepared.first_row
         self._caption_counts = prepared.caption_counts
@@ -50,20 +54,20 @@ class TrainingPairs:
         self._device = device
         self._ranks = ranks
         self._micro_batches = micro_batches
-        self.size = size or prepared.images.shape[-1]
+        self.size = size or prepared.images.size
         self.embedding_dim = prepared.embeddings.shape[1]
         self.steps_per_epoch = len(prepared) // batch_size
 
     def __len__(self) -> int:
-        return len(self._images)
+        return self._count
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of one epoch (numbered from 0) from `first_step` on, each image with one of its captions."""
-        order = torch.randperm(len(self._images), generator=generator_for(self._seed, "order", epoch))
-        chance = torch.rand(len(self._images), generator=generator_for(self._seed, "caption choice", epoch))
+        order = torch.randperm(self._count, generator=generator_for(self._seed, "order", epoch))
+        chance = torch.rand(self._count, generator=generator_for(self._seed, "caption choice", epoch))
         rows = self._first_row + (chance * self._caption_counts).long()
-        for step in range(first_step, self.steps_per_epoch):
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            chosen = self._ranks.share(chosen, self._micro_batches)
-            images = reduced(self._images[chosen.to(self._device)].float(), self.size).div_(127.5).sub_(1.0)
+        batches = order.split(self.batch_size)[first_step : self.steps_per_epoch]
+        own = [self._ranks.share(batch, self._micro_batches) for batch in batches]
+        for chosen, pictures in zip(own, self._feed(own), strict=True):
+            images = reduced(pictures.float(), self.size).div_(127.5).sub_(1.0)
             yield images.contiguous(memory_format=torch.channels_last), self._embeddings[rows[chosen].to(self._device)]

@@ -67,7 +67,7 @@ def run(
 
     Each of `ranks` calls this with the same arguments; the first alone holds the run's folder and writes.
     """
-    pairs = TrainingPairs(data, plan.batch_size, recipe.seed, device, plan.size, ranks, recipe.accumulate)
+    pairs = TrainingPairs(data, plan.batch_size, recipe.seed, device, plan.size, ranks, recipe.accumulate, plan.section)
     trainer = Trainer(*networks, recipe, device, ranks)
     shown = torch.randperm(len(data), generator=generator_for(recipe.seed, "progress captions"))[:SHOWN]
     stream = generator_for(recipe.seed, "progress noise")
@@ -123,7 +123,8 @@ def _start(lineage: str, plan: Plan, folder: Path, ranks: Ranks) -> loop.Start |
 def _lineage(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device, ranks: Ranks) -> str:
     """A name for all that decides a run but its number of epochs."""
     settings = {**asdict(plan), "epochs": None, "warm_start": None}
-    machine = [str(device), ranks.world, torch.__version__]
+    machine = [str(device), ranks.world, torch.__version__, torch.backends.mkldnn.enabled]
+    machine.append(torch.are_deterministic_algorithms_enabled())
     package = Path(textbloom.__file__).parent
     code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
     data = [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS]
