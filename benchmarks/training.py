@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from textbloom import devices, models
+from textbloom import determinism, devices, models
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.prepared import Pictures, Prepared
 from textbloom.training.data import TrainingPairs
@@ -40,6 +40,7 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 def main() -> None:
     options = _options()
+    determinism.portable(options.portable)
     found = measure(options)
     print(f"F = {found['features']}, batch {found['batch']}, {SIZE}×{SIZE}, {found['device']}, {found['precision']}")
     print(f"median of {options.repeats} interleaved turns of {found['steps']} steps (least to most)\n")
@@ -125,6 +126,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="turns of each way, after a step to warm up")
     parser.add_argument("--pictures", type=int, default=256, help="different pictures")
     parser.add_argument("--compiled", action="store_true", help="also ours with torch.compile")
+    parser.add_argument("--portable", action="store_true", help="all of it in the portable mode")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
