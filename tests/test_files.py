@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -34,6 +35,21 @@ def test_a_folder_replaces_a_folder(tmp_path):
             temporary.mkdir()
             (temporary / content).write_text(content)
     assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name_and_the_name_before_it_counts(tmp_path, monkeypatch):
+    flushed, replace = [], os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(os, "replace", lambda old, new: (flushed.append("renamed"), replace(old, new)))
+    files.write_text(tmp_path / "table.csv", "whole")
+    assert flushed == [(tmp_path / "table.csv").stat().st_ino, "renamed", tmp_path.stat().st_ino]
+    flushed.clear()
+    with files.replacing(tmp_path / "model") as temporary:
+        temporary.mkdir()
+        (temporary / "weights").write_text("all")
+    folder = tmp_path / "model"
+    inside = [(folder / "weights").stat().st_ino, folder.stat().st_ino]
+    assert flushed == [*inside, "renamed", tmp_path.stat().st_ino]
 
 
 def test_what_a_kill_left_behind_is_overwritten(tmp_path):

@@ -22,12 +22,14 @@ def replacing(path: Path) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
+        # Before the rename, lest a power cut leave the name without the content; and the rename itself after.
+        for made in [*temporary.rglob("*"), temporary]:
+            _flush(made)
         if temporary.is_dir():
             _replace_folder(temporary, path)
         else:
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
             os.replace(temporary, path)
+        _flush(path.parent)
     except BaseException:
         _remove(temporary)
         raise
@@ -41,6 +43,15 @@ def _replace_folder(temporary: Path, path: Path) -> None:
         os.replace(path, aside)
     os.replace(temporary, path)
     _remove(aside)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold a file's content, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
