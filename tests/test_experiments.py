@@ -1,10 +1,17 @@
-"""Two workers of one queue share the machine, the cache and nothing else."""
+"""Experiments: a killed one goes on where it was; two workers of one queue share the machine, the cache, no state."""
 
 import contextlib
 import json
+import os
+import re
+import signal
+import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from dvc_project import environment
 
 RATES = {"slow": "0.0001", "fast": "0.001"}
 
@@ -33,3 +40,36 @@ def test_two_queue_workers_finish_each_with_a_state_of_its_own(built, tmp_path):
         (ref,) = [ref for ref in refs if ref.endswith(f"/{name}")]
         losses.add(json.loads(project.run("git", "show", f"{ref}:metrics/train.json"))["loss_generator"])
     assert len(losses) == 2
+
+
+def ended_once(seen: Callable[[], object], command: list[str], folder: Path, log: Path) -> None:
+    """Run until something is seen, then kill all of it at once, as a lost session does."""
+    with log.open("wb") as file:
+        running = subprocess.Popen(
+            command, cwd=folder, env=environment(), stdout=file, stderr=file, start_new_session=True
+        )
+    until = time.monotonic() + 600
+    while not seen() and running.poll() is None and time.monotonic() < until:
+        time.sleep(0.5)
+    assert running.poll() is None, log.read_text(encoding="utf-8")[-2000:]
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert seen()
+
+
+@pytest.mark.slow
+def test_a_killed_experiment_goes_on_where_it_was(built, tmp_path):
+    project, log = built.copy(tmp_path / "project"), tmp_path / "log"
+    command = ["dvc", "exp", "run", "--temp", "-S", "train.epochs=100000"]
+
+    def saved():
+        return list((project.folder / ".dvc/tmp/resume").glob("*/state.safetensors"))
+
+    def told():
+        return [int(number) for number in re.findall(r"(\d+)/\d+ \[", log.read_text(encoding="utf-8"))]
+
+    ended_once(saved, command, project.folder, log)
+    assert told()[0] == 0
+    made = told()[-1]
+    ended_once(told, command, project.folder, log)
+    assert 0 < told()[0] <= made
