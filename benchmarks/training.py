@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from textbloom import determinism, devices, models
+from textbloom import devices, models
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.prepared import Pictures, Prepared
 from textbloom.training.data import TrainingPairs
@@ -40,7 +40,6 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 def main() -> None:
     options = _options()
-    determinism.portable(options.portable)
     found = measure(options)
     print(f"F = {found['features']}, batch {found['batch']}, {SIZE}×{SIZE}, {found['device']}, {found['precision']}")
     print(f"median of {options.repeats} interleaved turns of {found['steps']} steps (least to most)\n")
@@ -63,8 +62,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "in_memory": Notebook(in_memory, options, device),
             "ours": ours,
         }
-        if options.compiled:
-            ways["compiled"] = Ours(prepared(pictures, embeddings), options, device, compiled=True)
         slowest = max(_seconds(run, 1, device) for run in ways.values())  # this warms up
         if slowest < TURN_SECONDS:
             slowest = max(_seconds(run, 1, device) for run in ways.values())
@@ -98,13 +95,12 @@ def table(measured: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for found in measured:
-        notebook, in_memory, ours, *compiled = map(statistics.median, found["images_per_second"].values())
+        notebook, in_memory, ours = map(statistics.median, found["images_per_second"].values())
         lines.append(
             f"| {found['features']} | {found['batch']} | {notebook:.4g} | {in_memory:.4g} | {ours:.4g} "
             f"| {ours / notebook:.2f} | {ours / in_memory:.2f} | {found['gflops']:.0f} "
             f"| {found['gflops'] / found['gflops_peak']:.0%} |"
         )
-        lines += [f"\nours with torch.compile: {rate:.4g} images/s, {rate / ours:.2f} of ours" for rate in compiled]
     return "\n".join(lines)
 
 
@@ -125,8 +121,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps a turn; as many as fill some seconds when left out")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each way, after a step to warm up")
     parser.add_argument("--pictures", type=int, default=256, help="different pictures")
-    parser.add_argument("--compiled", action="store_true", help="also ours with torch.compile")
-    parser.add_argument("--portable", action="store_true", help="all of it in the portable mode")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser.parse_args()
 
@@ -236,9 +230,7 @@ def prepared(pictures: Tensor, embeddings: Tensor) -> Prepared:
 class Ours:
     """The trainer of the train stage."""
 
-    def __init__(
-        self, data: Prepared, options: argparse.Namespace, device: torch.device, compiled: bool = False
-    ) -> None:
+    def __init__(self, data: Prepared, options: argparse.Namespace, device: torch.device) -> None:
         self._pairs = TrainingPairs(data, options.batch, options.seed, device)
         recipe = Recipe(
             seed=options.seed,
@@ -257,10 +249,6 @@ class Ours:
             autocast=devices.autocast_dtype("auto", device),
         )
         self.trainer = Trainer(*_networks(options, self._pairs.size), recipe, device)
-        if compiled:
-            self.trainer.generator.compile()
-            self.trainer.discriminator.features = torch.compile(self.trainer.discriminator.features)
-            self.trainer.discriminator.score = torch.compile(self.trainer.discriminator.score)
         self.trainer.start_epoch(0)
         self._batches = self._endless()
         self.losses: list[tuple[float, float]] = []  # of discriminator and generator, a turn's last step each

@@ -90,8 +90,8 @@ def train(
         saved = time.monotonic()
 
     total = epochs * per_epoch * pairs.batch_size
-    with progress(None, "train", "images", total, hidden=not trainer.ranks.first) as bar:
-        bar.n = bar.initial = first_step * pairs.batch_size  # rate and ETA are of this process's steps
+    earlier = first_step * pairs.batch_size
+    with progress(None, "train", "images", total, hidden=not trainer.ranks.first, done=earlier) as bar:
         for epoch in range(first_step // per_epoch, epochs):
             trainer.start_epoch(epoch)
             for images, text in pairs.epoch(epoch, first_step=trainer.step - epoch * per_epoch):
