@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from dvc_project import ran
 from test_objectives import CPU, networks, recipe
 from test_training import prepared
 
@@ -130,3 +131,16 @@ def test_training_leaves_the_global_generator_alone_and_does_not_listen_to_it():
     state = torch.get_rng_state()
     Trainer(*found, recipe(), CPU).advance(torch.zeros(4, 3, 64, 64), torch.zeros(4, 12))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
+def test_a_portable_pipeline_has_one_lock_whatever_the_threads_and_instructions(built, tmp_path, monkeypatch):
+    locks = []
+    for number, machine in enumerate(MACHINES[1:]):
+        project = built.copy(tmp_path / str(number))
+        for name, value in machine.items():
+            monkeypatch.setenv(name, value)
+        project.run("textbloom", "params", "--set", "portable=true")
+        assert ran(project.run("dvc", "repro"))[-3:] == ["train", "evaluate", "sample"]
+        locks.append(project.text("dvc.lock"))
+    assert locks[0] == locks[1] != built.text("dvc.lock")
