@@ -95,4 +95,4 @@ def test_params_checks_and_changes_the_file(project):
     assert "epochs: 3 " in Path("params.yaml").read_text()
     assert "train.epochs: expected" in refusal("params", "--set", "train.epochs=none")
     Path("params.yaml").write_text("seed: 1\n")
-    assert "data: missing" in refusal("params")
+    assert "portable: missing" in refusal("params")
