@@ -6,6 +6,7 @@ from textbloom import determinism, devices, errors, models, params, paths, prepa
 from textbloom.seeding import seed_for
 from textbloom.training import launch, session
 from textbloom.training.generator import load_generator
+from textbloom.training.trainer import Recipe
 
 
 def main() -> None:
@@ -20,7 +21,17 @@ def main() -> None:
     network = {**first.config["network"], "size": p.images.size}
     torch.manual_seed(seed_for(p.seed, "refiner weights"))
     networks = models.refine(first.network, **network)
-    recipe = session.recipe_of(p, p.refine, seed_for(p.seed, "refine"), device)
+    recipe = Recipe(
+        seed=seed_for(p.seed, "refine"),
+        lr=p.refine.lr,
+        lr_halving=p.refine.lr_halving,
+        beta1=p.train.beta1,
+        beta2=p.train.beta2,
+        ema_decay=p.train.ema_decay,
+        autocast=devices.autocast_dtype(p.train.precision, device),
+        accumulate=p.refine.accumulate,
+        **p.objective.model_dump(),
+    )
     plan = session.Plan("refine", p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every)
     outputs = session.Outputs(
         paths.REFINED, paths.REFINE_LOSSES, paths.REFINE_METRICS, paths.PROVENANCE / "refine.json"

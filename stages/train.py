@@ -5,6 +5,7 @@ import torch
 from textbloom import determinism, devices, errors, models, params, paths, prepared
 from textbloom.seeding import seed_for
 from textbloom.training import launch, session
+from textbloom.training.trainer import Recipe
 
 
 def main() -> None:
@@ -19,7 +20,17 @@ def main() -> None:
     network = {"size": size, "embedding_dim": data.embeddings.shape[1], **p.model.model_dump()}
     torch.manual_seed(seed_for(p.seed, "weights"))
     networks = models.build(**network)
-    recipe = session.recipe_of(p, p.train, p.seed, device)
+    recipe = Recipe(
+        seed=p.seed,
+        lr=p.train.lr,
+        lr_halving=p.train.lr_halving,
+        beta1=p.train.beta1,
+        beta2=p.train.beta2,
+        ema_decay=p.train.ema_decay,
+        autocast=devices.autocast_dtype(p.train.precision, device),
+        accumulate=p.train.accumulate,
+        **p.objective.model_dump(),
+    )
     plan = session.Plan("train", size, p.train.epochs, p.train.batch_size, p.train.grid_every, p.train.warm_start)
     outputs = session.Outputs(paths.BASE, paths.LOSSES, paths.TRAIN_METRICS, paths.PROVENANCE / "train.json")
     session.run(networks, {"network": network}, recipe, plan, data, outputs, device, ranks)

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 import textbloom
-from textbloom import devices, paths, provenance, run_folder
+from textbloom import paths, provenance, run_folder
 from textbloom.files import replacing, write_json
 from textbloom.models.interfaces import Discriminator, Generator
-from textbloom.params import Params, Refine, Train
 from textbloom.prepared import Prepared
 from textbloom.seeding import generator_for
 from textbloom.tensors import load_metadata, save_tensors
@@ -52,21 +51,6 @@ class Outputs:
     losses: Path
     metrics: Path
     provenance: Path
-
-
-def recipe_of(p: Params, section: Train | Refine, seed: int, device: torch.device) -> Recipe:
-    """The knobs of a run by params.yaml: `section`'s own, and what both stages of a system share."""
-    return Recipe(
-        seed=seed,
-        lr=section.lr,
-        lr_halving=section.lr_halving,
-        beta1=p.train.beta1,
-        beta2=p.train.beta2,
-        ema_decay=p.train.ema_decay,
-        autocast=devices.autocast_dtype(p.train.precision, device),
-        accumulate=section.accumulate,
-        **p.objective.model_dump(),
-    )
 
 
 def run(
