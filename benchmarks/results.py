@@ -27,38 +27,31 @@ REPEATS = {64: 5, 1024: 1}
 
 
 def main() -> None:
-    revision = git_revision()
-    measured, failed = [], []
-    for features, batch in product(FEATURES, BATCHES):
-        found = _training(features, batch)
-        if isinstance(found, str):
-            failed.append({"features": features, "batch": batch, "failed": found})
-        else:
-            measured.append(found)
-    print(training.table(measured))
-    for missing in failed:
-        print(f"\nF = {missing['features']}, batch {missing['batch']}: {missing['failed']}")
     machine = {
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "git_revision": revision,
+        "git_revision": git_revision(),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    found: dict[str, Any] = {"machine": machine, "training": [*measured, *failed]}
-    _write(found)  # of what took longest nothing is lost if the rest fails
-    found["seconds"] = stages.measure(repeats=3)
-    print(f"\n{stages.table(found['seconds'])}")
-    _write(found)
+    found: dict[str, Any] = {"machine": machine, "seconds": stages.measure(repeats=3), "training": []}
+    print(f"{stages.table(found['seconds'])}\n", flush=True)
+    for features, batch in product(FEATURES, BATCHES):
+        found["training"].append(_training(features, batch))
+        _write(found)  # it takes long: what is measured stays if the rest fails
+    print(training.table([row for row in found["training"] if "failed" not in row]))
+    for row in found["training"]:
+        if "failed" in row:
+            print(f"\nF = {row['features']}, batch {row['batch']}: {row['failed']}")
 
 
 def _write(found: dict[str, Any]) -> None:
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def _training(features: int, batch: int) -> dict[str, Any] | str:
+def _training(features: int, batch: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "found.json"
         options = {"features": features, "batch": batch, "repeats": REPEATS[batch], "json": path}
@@ -68,7 +61,8 @@ def _training(features: int, batch: int) -> dict[str, Any] | str:
         if done.returncode == 0:
             return dict(json.loads(path.read_text()))
     reason = (done.stderr.strip().splitlines() or [""])[-1]
-    return "out of memory" if done.returncode == -9 or "memory" in reason else reason
+    killed = done.returncode == -9 or "memory" in reason
+    return {"features": features, "batch": batch, "failed": "out of memory" if killed else reason}
 
 
 def _processor() -> str:
