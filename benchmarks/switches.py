@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from training import Ours, prepared
+from training import Ours, make_plain, prepared
 
 from textbloom import determinism, devices
 
@@ -46,6 +46,11 @@ def _plain_layout(ours: Ours) -> None:
         network.to(memory_format=torch.contiguous_format)
 
 
+def _plain_convolutions(ours: Ours) -> None:
+    for network in (ours.trainer.generator, ours.trainer.discriminator):
+        make_plain(network)
+
+
 def _plain_adam(ours: Ours) -> None:
     for optimizer in (ours.trainer.optimizer_g, ours.trainer.optimizer_d):
         for group in optimizer.param_groups:
@@ -66,6 +71,7 @@ def _compiled(ours: Ours) -> None:
 CHANGES: dict[str, Change] = {
     "ours": lambda ours: None,
     "train.precision: fp32": _float32,
+    "convolutions all torch's own": _plain_convolutions,
     "networks not in channels_last": _plain_layout,
     "Adam not fused": _plain_adam,
     "torch.compile": _compiled,

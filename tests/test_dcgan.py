@@ -28,7 +28,13 @@ def weights(network: nn.Module) -> int:
 
 def kinds(network: Iterable[nn.Module]) -> list[tuple]:
     described: list[tuple] = []
-    published = {"FromPoint": "ConvTranspose2d", "ToPoint": "Conv2d"}  # equal to them: tests/test_points.py
+    # Equal to them: tests/test_points.py, tests/test_windows.py.
+    published = {
+        "FromPoint": "ConvTranspose2d",
+        "ToPoint": "Conv2d",
+        "WindowConv2d": "Conv2d",
+        "WindowConvTranspose2d": "ConvTranspose2d",
+    }
     for layer in network:
         name = published.get(type(layer).__name__, type(layer).__name__)
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from textbloom.models import interfaces
 from textbloom.models.interfaces import Architecture
 from textbloom.models.points import FromPoint, ToPoint
+from textbloom.models.windows import WindowConv2d, WindowConvTranspose2d
 
 
 def build(
@@ -46,7 +47,7 @@ class Generator(interfaces.Generator):
         ]
         for before, after in pairwise(widths):
             layers += [
-                nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False),
+                WindowConvTranspose2d(before, after, 4, 2, 1),
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
@@ -71,7 +72,7 @@ class Discriminator(interfaces.Discriminator):
             channels = features
         for factor in (2, 4, 8):
             layers += [
-                nn.Conv2d(channels, factor * features, 4, 2, 1, bias=False),
+                WindowConv2d(channels, factor * features, 4, 2, 1),
                 nn.BatchNorm2d(factor * features),
                 nn.LeakyReLU(0.2, inplace=True),
             ]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from textbloom.models import interfaces
 from textbloom.models.interfaces import Architecture
 from textbloom.models.points import ToPoint
+from textbloom.models.windows import WindowConv2d
 
 RESIDUAL_BLOCKS = 4
 
@@ -158,11 +159,11 @@ def _with_text(features: Tensor, text: Tensor) -> Tensor:
 
 def _same(before: int, after: int, activation: nn.Module | None = None, norm: bool = True) -> nn.Sequential:
     normed = [nn.BatchNorm2d(after)] if norm else []
-    return nn.Sequential(nn.Conv2d(before, after, 3, 1, 1, bias=False), *normed, activation or nn.ReLU(inplace=True))
+    return nn.Sequential(WindowConv2d(before, after, 3, 1, 1), *normed, activation or nn.ReLU(inplace=True))
 
 
 def _down(before: int, after: int, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), activation)
+    return nn.Sequential(WindowConv2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), activation)
 
 
 def _up(before: int, after: int) -> nn.Sequential:
