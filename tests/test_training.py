@@ -194,6 +194,31 @@ def test_pictures_read_ahead_are_those_asked_for_in_order_and_one_batch_ahead():
     assert list(feed.streamed(pictures, CPU, [])) == []
 
 
+def test_pictures_on_the_device_are_those_asked_for_in_order():
+    pictures = prepared(12).images.all()
+    batches = torch.randperm(12, generator=torch.Generator().manual_seed(1)).split(4)
+    found = list(feed.resident(pictures, batches))
+    assert len(found) == 3
+    assert all(torch.equal(got, pictures[rows]) for got, rows in zip(found, batches, strict=True))
+    assert list(feed.resident(pictures, [])) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_no_step_waits_for_the_device():
+    device = torch.device("cuda")
+    pairs, found = TrainingPairs(prepared(), 4, 7, device), Trainer(*networks(), recipe(), device)
+    try:
+        for epoch, mode in enumerate(["default", "error"]):  # the first warms up: libraries choose their routines
+            batches = pairs.epoch(epoch)
+            found.advance(*next(batches))  # the epoch's rows go to the device
+            torch.cuda.set_sync_debug_mode(mode)
+            for batch in batches:
+                found.advance(*batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_training_stopped_within_an_epoch_leaves_no_reader_behind():
     ahead = feed.streamed(prepared(12).images, CPU, torch.arange(12).split(4))
     next(ahead)

@@ -8,7 +8,7 @@ from torch import Tensor
 from textbloom.errors import UserError
 from textbloom.prepared import Prepared, reduced
 from textbloom.seeding import generator_for
-from textbloom.training.feed import feed
+from textbloom.training.feed import feed, resident
 from textbloom.training.ranks import ALONE, Ranks
 
 
@@ -51,7 +51,6 @@ class TrainingPairs:
         self._caption_counts = prepared.caption_counts
         self.batch_size = batch_size
         self._seed = seed
-        self._device = device
         self._ranks = ranks
         self._micro_batches = micro_batches
         self.size = size or prepared.images.size
@@ -68,6 +67,7 @@ class TrainingPairs:
         rows = self._first_row + (chance * self._caption_counts).long()
         batches = order.split(self.batch_size)[first_step : self.steps_per_epoch]
         own = [self._ranks.share(batch, self._micro_batches) for batch in batches]
-        for chosen, pictures in zip(own, self._feed(own), strict=True):
+        texts = resident(self._embeddings, [rows[chosen] for chosen in own])
+        for pictures, text in zip(self._feed(own), texts, strict=True):
             images = reduced(pictures.float(), self.size).div_(127.5).sub_(1.0)
-            yield images.contiguous(memory_format=torch.channels_last), self._embeddings[rows[chosen].to(self._device)]
+            yield images.contiguous(memory_format=torch.channels_last), text

@@ -23,9 +23,19 @@ def feed(pictures: Pictures, device: torch.device) -> Feed:
     if device.type == "cpu":
         return lambda batches: (pictures[rows] for rows in batches)
     if pictures.bytes <= SHARE * torch.cuda.mem_get_info(device)[0]:
-        resident = pictures.all().to(device)
-        return lambda batches: (resident[rows.to(device)] for rows in batches)
+        whole = pictures.all().to(device)
+        return lambda batches: resident(whole, batches)
     return lambda batches: streamed(pictures, device, batches)
+
+
+def resident(pictures: Tensor, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The pictures of each batch of rows, of `pictures` that lie on the device; all batches are of one size.
+
+    The rows go there together: a copy of its own a batch would have every step wait for the device.
+    """
+    if batches:
+        for rows in torch.stack(list(batches)).to(pictures.device):
+            yield pictures[rows]
 
 
 def streamed(pictures: Pictures, device: torch.device, batches: Sequence[Tensor]) -> Iterator[Tensor]:
