@@ -72,7 +72,7 @@ CHANGES: dict[str, Change] = {
     "ours": lambda ours: None,
     "train.precision: fp32": _float32,
     "convolutions all torch's own": _plain_convolutions,
-    "networks not in channels_last": _plain_layout,
+    "weights not in channels_last": _plain_layout,
     "Adam not fused": _plain_adam,
     "torch.compile": _compiled,
 }

@@ -32,13 +32,15 @@ def main() -> None:
         accumulate=p.refine.accumulate,
         **p.objective.model_dump(),
     )
-    plan = session.Plan("refine", p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every)
+    plan = session.Plan(
+        "refine", p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every, p.train.flips
+    )
     outputs = session.Outputs(
         paths.REFINED, paths.REFINE_LOSSES, paths.REFINE_METRICS, paths.PROVENANCE / "refine.json"
     )
-    session.run(
-        networks, {"network": network, "first": first.config["network"]}, recipe, plan, data, outputs, device, ranks
-    )
+    config = {"network": network, "first": first.config["network"]}
+    weights = [paths.BASE / paths.GENERATOR_EMA]
+    session.run(networks, config, recipe, plan, data, outputs, device, ranks, weights)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def main() -> None:
         accumulate=p.train.accumulate,
         **p.objective.model_dump(),
     )
-    plan = session.Plan("train", size, p.train.epochs, p.train.batch_size, p.train.grid_every, p.train.warm_start)
+    plan = session.Plan(
+        "train", size, p.train.epochs, p.train.batch_size, p.train.grid_every, p.train.flips, p.train.warm_start
+    )
     outputs = session.Outputs(paths.BASE, paths.LOSSES, paths.TRAIN_METRICS, paths.PROVENANCE / "train.json")
     session.run(networks, {"network": network}, recipe, plan, data, outputs, device, ranks)
 

@@ -13,7 +13,7 @@ from test_training import prepared
 
 from textbloom import determinism, seeding
 from textbloom.errors import UserError
-from textbloom.training import data, trainer
+from textbloom.training import augmentation, data, trainer
 from textbloom.training.data import TrainingPairs
 from textbloom.training.trainer import Trainer
 
@@ -101,12 +101,12 @@ def observed(monkeypatch, disturbed):
             torch.rand(3, generator=generator)
         return generator
 
-    for module in (data, trainer):
+    for module in (augmentation, data, trainer):
         monkeypatch.setattr(module, "generator_for", generator_for)
     found = Trainer(*networks(), recipe(), CPU)
     noise = found._noise
     monkeypatch.setattr(found, "_noise", lambda *rest: seen["noise"].append(noise(*rest)) or seen["noise"][-1])
-    for pictures, text in TrainingPairs(prepared(captions=3), 4, 7, CPU).epoch(0):
+    for pictures, text in TrainingPairs(prepared(captions=3), 4, 7, CPU, flips=True).epoch(0):
         seen["pictures"].append(pictures)
         seen["text"].append(text)
         found.advance(pictures, text)
@@ -115,7 +115,13 @@ def observed(monkeypatch, disturbed):
 
 @pytest.mark.parametrize(
     ("disturbed", "moved"),
-    [("order", {"pictures", "text"}), ("caption choice", {"text"}), ("noise", {"noise"}), ("progress noise", set())],
+    [
+        ("order", {"pictures", "text"}),
+        ("caption choice", {"text"}),
+        ("flips", {"pictures"}),
+        ("noise", {"noise"}),
+        ("progress noise", set()),
+    ],
 )
 def test_a_purpose_that_draws_more_leaves_the_others_as_they_were(monkeypatch, disturbed, moved):
     before, after = observed(monkeypatch, None), observed(monkeypatch, disturbed)

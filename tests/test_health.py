@@ -38,7 +38,10 @@ def test_any_term_that_is_not_finite_stops_the_run_at_its_step_with_the_state_be
         return losses
 
     advancing(monkeypatch, spoil)
-    with pytest.raises(UserError, match=rf"the loss {term} is -?(nan|inf) at step 2: lower train\.lr .* state stays"):
+    with pytest.raises(
+        UserError,
+        match=rf"the loss {term} is -?(nan|inf) by step 2: lower train\.lr .* state stays in .*state\.safetensors",
+    ):
         train(tmp_path)
     fresh = Trainer(*networks(), recipe(), CPU)
     state.restore(state.file(tmp_path), fresh)
@@ -54,12 +57,18 @@ def test_a_state_with_a_weight_that_is_not_finite_is_never_saved_though_the_loss
         return losses
 
     advancing(monkeypatch, spoil)
-    with pytest.raises(UserError, match=rf"a weight of the {network} is not finite at step 3: lower train\.lr"):
+    with pytest.raises(UserError, match=rf"a weight of the {network} is not finite by step 3: lower train\.lr"):
         train(tmp_path)
     fresh = Trainer(*networks(), recipe(), CPU)
     state.restore(state.file(tmp_path), fresh)
     assert fresh.step == 2
-    health.check_weights(state.networks(fresh), 2, "train", tmp_path)
+    health.check_weights(state.networks(fresh), 2, "train", state.file(tmp_path))
+
+
+def test_a_run_that_diverges_before_its_first_save_names_no_state(tmp_path, monkeypatch):
+    advancing(monkeypatch, lambda trainer, losses: losses * math.nan)
+    with pytest.raises(UserError, match=r"by step 3: lower train\.lr or set train\.precision to fp32$"):
+        train(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +107,7 @@ def test_a_discriminator_that_has_won_is_told_once_and_in_the_metrics(tmp_path, 
 REFUSALS = [
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+    lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     lambda: RuntimeError("alloc_cpu.cpp:75 DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
 ]
 
@@ -117,7 +127,7 @@ def holding(monkeypatch, most, refusal):
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_memory_that_runs_out_is_one_line_with_a_batch_size_that_fits(tmp_path, monkeypatch, refusal):
     pairs, fixed = TrainingPairs(prepared(), 12, 7, CPU), loop.Fixed(torch.ones(2, 5), torch.ones(2, 12))
-    for most, said in [(7, r"one of 6 does: set refine\.batch_size to 6"), (1, r"nor does one of 2: lower model\.")]:
+    for most, said in [(7, r"one of 6 does: set refine\.batch_size to 6"), (1, r"nor does one of 3: lower model\.")]:
         with monkeypatch.context() as small:
             holding(small, most, refusal)
             trainer = Trainer(*networks(), recipe(), CPU)
@@ -126,6 +136,30 @@ def test_memory_that_runs_out_is_one_line_with_a_batch_size_that_fits(tmp_path, 
     holding(monkeypatch, 6, refusal)
     half = TrainingPairs(prepared(), 6, 7, CPU)
     loop.train(Trainer(*networks(), recipe(), CPU), half, fixed, epochs=1, grid_every=1, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("most", "accumulate", "said"),
+    [
+        (3, 2, r"one of 6 does: set train\.batch_size to 6, or train\.accumulate higher"),
+        (1, 2, r"nor does one of 6: lower model\.features"),
+        (1, 6, r"memory: lower model\.features"),  # two a micro-batch are the least
+    ],
+)
+def test_the_batch_size_that_fits_is_a_multiple_of_the_micro_batches(tmp_path, monkeypatch, most, accumulate, said):
+    holding(monkeypatch, most, REFUSALS[0])
+    trainer = Trainer(*networks(), recipe(accumulate=accumulate), CPU)
+    pairs = TrainingPairs(prepared(), 12, 7, CPU)
+    fixed = loop.Fixed(torch.ones(2, 5), torch.ones(2, 12))
+    with pytest.raises(UserError, match=rf"train\.batch_size: a step of 12 pictures does not fit in .*{said}"):
+        loop.train(trainer, pairs, fixed, epochs=1, grid_every=1, folder=tmp_path)
+
+
+def test_with_several_devices_the_global_batch_is_named():
+    error = health.explained(REFUSALS[0](), None, at_once=8, shares=4, section="train")
+    assert str(error) == (
+        "train.batch_size: a step of 32 pictures does not fit in memory; try 16, or a larger train.accumulate"
+    )
 
 
 def test_another_error_of_a_step_is_not_taken_for_memory(tmp_path, monkeypatch):

@@ -100,22 +100,54 @@ def test_a_run_ended_at_random_moments_goes_on_to_the_bytes_of_one_that_was_not(
 class FullDisk:
     """A disk that takes `room` more files and then half of one."""
 
-    def __init__(self, room):
-        self.room, self.save = room, tensors.save_file
+    def __init__(self, room, number=errno.ENOSPC):
+        self.room, self.number, self.save = room, number, tensors.save_file
 
     def __call__(self, values, path, metadata):
         self.save(values, path, metadata=metadata)
         self.room -= 1
         if self.room < 0:
             os.truncate(path, path.stat().st_size // 2)
-            raise SafetensorError(f"I/O error: No space left on device (os error {errno.ENOSPC})")
+            raise SafetensorError(f"I/O error: {os.strerror(self.number)} (os error {self.number})")
+
+
+def test_slow_steps_are_saved_by_the_clock(project, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "LOOK_SECONDS", -1.0)
+    saved, save = [], loop.state.save
+    monkeypatch.setattr(
+        loop.state, "save", lambda path, trainer, *rest: (saved.append(trainer.step), save(path, trainer, *rest))
+    )
+    tiny_run.train(project / "run", 2)
+    assert saved == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.usefixtures("saves_each_step")
-def test_a_disk_that_is_full_while_the_state_is_saved_leaves_the_older_state(project, monkeypatch):
+def test_a_second_stage_goes_on_only_with_the_first_stage_that_it_began_with(project, monkeypatch):
+    weights = project / "first.safetensors"
+    weights.write_bytes(b"one")
+    advance, steps = Trainer.advance, iter(range(2))
+    with monkeypatch.context() as faulty:
+        faulty.setattr(Trainer, "advance", lambda *batch: (next(steps), advance(*batch))[1])
+        with pytest.raises(StopIteration):
+            tiny_run.refine(project / "cut", 2, [weights])
+    done = []
+    monkeypatch.setattr(Trainer, "advance", lambda self, *batch: (done.append(self.step), advance(self, *batch))[1])
+    weights.write_bytes(b"two")
+    tiny_run.refine(project / "other", 2, [weights])
+    assert done == [0, 1, 2, 3, 4, 5]
+    done.clear()
+    weights.write_bytes(b"one")
+    tiny_run.refine(project / "cut", 2, [weights])
+    assert done == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("number", errors.FULL)
+@pytest.mark.usefixtures("saves_each_step")
+def test_a_disk_that_is_full_while_the_state_is_saved_leaves_the_older_state(project, monkeypatch, number):
     tiny_run.train(project / "whole", 3, warm_start=None)
     with monkeypatch.context() as faulty:
-        faulty.setattr(tensors, "save_file", FullDisk(room=4))
+        faulty.setattr(tensors, "save_file", FullDisk(4, number))
         with pytest.raises(SystemExit, match=r"the disk is full while writing .*state\.safetensors: free"):
             errors.run(lambda: tiny_run.train(project / "cut", 3, warm_start=None))
     (left,) = states()
@@ -148,10 +180,19 @@ def test_a_lock_on_a_folder_that_was_forgotten_meanwhile_is_taken_anew(project, 
     monkeypatch.setattr(fcntl, "flock", after_the_holder_forgets)
     with (
         run_folder.held(folder),
-        pytest.raises(UserError, match=f"process {os.getpid()} since"),
+        pytest.raises(UserError, match=f"process {os.getpid()} on .* since"),
         run_folder.held(folder),
     ):
         raise AssertionError("two hold the folder")
+
+
+def test_a_file_system_without_locks_is_one_line(project, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(UserError, match=r"run/lock: this file system has no locks"), run_folder.held(project / "run"):
+        raise AssertionError("nothing is locked")
 
 
 def recorded(folder):
@@ -182,6 +223,13 @@ def test_a_warm_start_ends_with_the_bytes_of_the_straight_run_and_names_its_pare
     parent = recorded(project / "long")
     assert (parent["epochs"], parent["generator_sha256"]) == (3, files(project / "short")["base/generator.safetensors"])
     assert recorded(project / "straight") is None
+
+
+def test_a_parent_that_goes_before_it_is_read_is_an_error_and_not_a_run_from_nothing(project, monkeypatch):
+    tiny_run.train(project / "short", 1)
+    monkeypatch.setattr(finished, "longest", lambda *which: (finished.folder() / "gone.safetensors", 1))
+    with pytest.raises(UserError, match=r"gone\.safetensors is missing"):
+        tiny_run.train(project / "long", 2, warm_start=True)
 
 
 def test_a_warm_start_without_a_parent_says_so_and_is_the_straight_run(project, capsys):

@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
                 next(trainer.generator.parameters()).fill_(float("nan"))
 
     fixed = loop.Fixed(torch.ones(2, 5), torch.ones(2, 12))
-    with pytest.raises(UserError, match=r"loss \w+ is nan at step 5: lower train\.lr"):
+    with pytest.raises(UserError, match=r"loss \w+ is nan by step 5: lower train\.lr"):
         loop.train(trainer, pairs, fixed, epochs=3, grid_every=9, folder=tmp_path, after_step=spoil)
     fresh = Trainer(*networks(), recipe(), CPU)
     assert state.restore(state.file(tmp_path), fresh) is not None
@@ -115,7 +115,7 @@ def test_a_second_process_is_told_who_trains(tmp_path):
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
     assert other.returncode != 0
-    said = re.search(rf"process {os.getpid()} since (\S+ \S+) already trains", other.stderr)
+    said = re.search(rf"process {os.getpid()} on \S+ since (\S+ \S+) already trains", other.stderr)
     assert said is not None
     assert abs(datetime.now().astimezone() - datetime.fromisoformat(said[1])) < timedelta(minutes=1)
     with run_folder.held(tmp_path):
@@ -156,6 +156,22 @@ def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_ane
     assert len(seen) == 60
 
 
+def test_flips_mirror_each_picture_in_about_half_of_the_epochs_and_change_nothing_else():
+    data = prepared(20)
+    plain, flipping = (TrainingPairs(data, 4, seed=1, device=CPU, flips=flips) for flips in (False, True))
+    mirrored = torch.zeros(20)
+    for epoch in range(40):
+        for (images, text), (seen, same_text) in zip(plain.epoch(epoch), flipping.epoch(epoch), strict=True):
+            assert torch.equal(text, same_text)
+            for image, found, vector in zip(images, seen, text, strict=True):
+                row = int((data.embeddings - vector).abs().amax(dim=1).argmin())
+                mirrored[row] += torch.equal(found, image.flip(2))
+                assert torch.equal(found, image) or torch.equal(found, image.flip(2))
+    # binomial, 40 coins each: outside 6 to 34 once in 10^5 pictures
+    assert (mirrored >= 6).all() and (mirrored <= 34).all()
+    assert 340 < mirrored.sum() < 460
+
+
 def test_pictures_are_reduced_by_area_averages_to_the_size_of_the_run():
     data = prepared(4)
     ((images, _),) = TrainingPairs(data, 4, seed=1, device=CPU, size=32).epoch(0)
@@ -192,6 +208,12 @@ def test_pictures_read_ahead_are_those_asked_for_in_order_and_one_batch_ahead():
         assert number <= len(read) <= number + 1
     assert all(torch.equal(got, pictures[rows]) for got, rows in zip(found, batches, strict=True))
     assert list(feed.streamed(pictures, CPU, [])) == []
+
+
+def test_pictures_move_to_a_device_some_at_a_time_to_the_same_bytes(monkeypatch):
+    monkeypatch.setattr(feed, "MOVED", 5)
+    pictures = prepared(12).images.subset(torch.tensor([11, 3, 4, 5, 0, 7]))
+    assert torch.equal(feed.moved(pictures, CPU), pictures.all())
 
 
 def test_pictures_on_the_device_are_those_asked_for_in_order():

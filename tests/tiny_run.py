@@ -1,5 +1,6 @@
 """A training run of seconds from the files of a project, for tests that kill it, or go on from it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,17 +31,17 @@ def write_data() -> None:
 
 def train(folder: Path, epochs: int, warm_start: bool | None = False, **changes: object) -> None:
     """Three steps an epoch, in the working directory; the outputs go to `folder`."""
-    plan = session.Plan("train", 64, epochs, 4, grid_every=2, warm_start=warm_start)
+    plan = session.Plan("train", 64, epochs, 4, grid_every=2, flips=False, warm_start=warm_start)
     session.run(networks(), {"network": SYSTEM}, recipe(**changes), plan, prepared(), outputs(folder), CPU, ALONE)
 
 
-def refine(folder: Path, epochs: int) -> None:
-    """The same of a second stage, on the frozen first one."""
+def refine(folder: Path, epochs: int, weights: Sequence[Path] = ()) -> None:
+    """The same of a second stage, on the frozen first one, which `weights` stand for."""
     torch.manual_seed(1)
     first, _ = models.build("stackgan", discriminator_text=True, **SYSTEM)
     second = models.refine(first, "stackgan", discriminator_text=True, **{**SYSTEM, "size": 128})
     data = prepared()
     large = Pictures(data.images.all().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
-    plan = session.Plan("refine", 128, epochs, 4, grid_every=2)
+    plan = session.Plan("refine", 128, epochs, 4, grid_every=2, flips=False)
     data = replace(data, images=large)
-    session.run(second, {"network": SYSTEM}, recipe(), plan, data, outputs(folder), CPU, ALONE)
+    session.run(second, {"network": SYSTEM}, recipe(), plan, data, outputs(folder), CPU, ALONE, weights)

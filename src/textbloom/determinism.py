@@ -49,4 +49,3 @@ def deterministic(wanted: bool) -> None:
         return
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # what cuBLAS needs for it, read at its first use
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False

@@ -14,7 +14,8 @@ from torch import Tensor
 
 def cross_entropy(logits: Tensor, target: float) -> Tensor:
     """Binary cross entropy of sigmoid(logits [B]) against one target in [0, 1]; a scalar, from logits for stability."""
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))  # bfloat16 has no 0.9 to smooth a label to
+    return F.binary_cross_entropy_with_logits(wide, torch.full_like(wide, target))
 
 
 class DiscriminatorTerms(NamedTuple):

@@ -119,6 +119,7 @@ class Train(Section):
     ema_decay: Share
     precision: Precision
     grid_every: Count
+    flips: bool
     devices: Count
     deterministic: bool
     accumulate: Count

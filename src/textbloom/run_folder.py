@@ -1,10 +1,12 @@
 """The folder of an unfinished run: named by all that decides the result, held by one process, gone when it is done."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,7 +19,12 @@ from textbloom.errors import UserError
 
 def of(settings: Any, files: Sequence[Path]) -> Path:
     """Where a run of these settings (JSON-like), data and code keeps its state, in the main workspace of DVC."""
-    return Path(os.environ.get("DVC_ROOT", ".")) / paths.RESUME / fingerprint(settings, files)
+    return shared(paths.RESUME) / fingerprint(settings, files)
+
+
+def shared(folder: Path) -> Path:
+    """A folder of the main workspace of DVC: temporary workspaces of experiments go, and DVC clears stages' outputs."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / folder
 
 
 def fingerprint(settings: Any, files: Sequence[Path]) -> str:
@@ -37,7 +44,8 @@ def held(folder: Path) -> Iterator[None]:
     """
     with _locked(folder) as file:
         file.truncate(0)
-        file.write(f"{os.getpid()} since {datetime.now().astimezone().isoformat(' ', 'seconds')}")
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        file.write(f"{os.getpid()} on {socket.gethostname()} since {since}")
         file.flush()
         yield
 
@@ -47,7 +55,11 @@ def _locked(folder: Path) -> Iterator[IO[str]]:
     lock = folder / "lock"
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock.open("a+") as file:
+        try:
+            opened = lock.open("a+")
+        except FileNotFoundError:  # forgotten since the line above
+            continue
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -55,6 +67,12 @@ def _locked(folder: Path) -> Iterator[IO[str]]:
                 raise UserError(
                     f"{folder}: process {file.read() or '(unknown)'} already trains this very run; wait for it or end "
                     "it"
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                raise UserError(
+                    f"{lock}: this file system has no locks ({error.strerror}): mount it with them, or move the project"
                 ) from None
             # Whoever held it may have forgotten the folder between our opening of the file and our locking it.
             if _is(file, lock):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textbloom.errors import UserError
+from textbloom.errors import FULL, UserError
 from textbloom.files import replacing
 
 
@@ -69,7 +69,7 @@ def _claim(temporary: Path, path: Path, length: int) -> None:
             if hasattr(os, "posix_fallocate"):  # Linux has it, macOS has not
                 os.posix_fallocate(file.fileno(), 0, length)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in FULL:
                 raise too_little from None
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise

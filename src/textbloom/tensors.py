@@ -1,6 +1,5 @@
 """Tensor files: safetensors with JSON metadata, equal bytes for equal content."""
 
-import errno
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 
-from textbloom.errors import UserError
+from textbloom.errors import FULL, UserError
 from textbloom.files import replacing
 
 
@@ -27,8 +26,9 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
             save_file(_plain(tensors), temporary, metadata=header)
         except SafetensorError as error:
             # The library gives the system's error as text alone.
-            if f"(os error {errno.ENOSPC})" in str(error):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            for number in FULL:
+                if f"(os error {number})" in str(error):
+                    raise OSError(number, os.strerror(number), str(path)) from None
             raise
         temporary.chmod(0o644)  # the library writes 0600, which another user of the cache could not read
 

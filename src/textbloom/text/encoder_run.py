@@ -84,4 +84,4 @@ def _run_folder(
     data = [hashlib.sha256(part).hexdigest() for part in parts]
     package = Path(textbloom.__file__).parent
     files = [*sorted((package / "text").glob("*.py")), package / "seeding.py"]
-    return run_folder.of([name, asdict(schedule), data, str(device), torch.__version__], files)
+    return run_folder.of([name, asdict(schedule), data, devices.arithmetic(device)], files)

@@ -5,7 +5,6 @@ of EfficientNet-Lite0 is read, and the colours themselves: on the 20 validation 
 encoder reached a zero-shot top-1 of 0.49 with all of it and 0.42 with the last layer alone.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textbloom import devices, paths, run_folder
+from textbloom import devices, kept_results
 from textbloom.datasets import pictures as decoding
 from textbloom.datasets.archives import MEND
 from textbloom.datasets.base import Photo
 from textbloom.errors import UserError
 from textbloom.evaluation import lite0
 from textbloom.progress import progress
-from textbloom.tensors import load_tensors, save_tensors
 
 GROUPS = ("last", "stages", "colours")
 NAME = f"{lite0.NAME}, all stages, and colours"
@@ -69,13 +67,9 @@ def kept(photos: Iterable[Photo], image_ids: Sequence[int], manifest: Path) -> d
 
     It takes minutes and depends on nothing that a search for the best training changes: its file outlives the run.
     """
-    settings = [str(devices.device()), torch.__version__, list(image_ids)]
     files = [manifest, *(Path(str(module)) for module in (__file__, decoding.__file__, lite0.__file__))]
-    name = run_folder.fingerprint(settings, files)
-    path = Path(os.environ.get("DVC_ROOT", ".")) / paths.KEPT_FEATURES / f"{name}.safetensors"
-    if not path.exists():
-        save_tensors(path, extract(photos, image_ids, Reader()))
-    return load_tensors(path)
+    settings = [devices.machine(devices.device()), list(image_ids)]
+    return kept_results.tensors(lambda: extract(photos, image_ids, Reader()), settings, files)
 
 
 def extract(photos: Iterable[Photo], image_ids: Sequence[int], reader: Reader) -> dict[str, Tensor]:

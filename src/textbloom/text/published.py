@@ -1,11 +1,10 @@
 """Where sentence encoders come from: the three that are known by name, and any other of the model hub."""
 
-import errno
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from textbloom.errors import UserError
+from textbloom.errors import FULL, UserError
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def fetch(source: Published) -> Path:
             source.hub, revision=source.revision, allow_patterns=_FILES, ignore_patterns=_OTHER_BACKENDS
         )
     except Exception as error:  # a broken connection is an error of whichever HTTP library the hub's client uses
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in FULL:
             raise
         raise UserError(
             f"encoder.name: {source.hub} could not be fetched from {constants.ENDPOINT}/{source.hub}/tree/"

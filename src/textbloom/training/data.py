@@ -8,6 +8,7 @@ from torch import Tensor
 from textbloom.errors import UserError
 from textbloom.prepared import Prepared, reduced
 from textbloom.seeding import generator_for
+from textbloom.training import augmentation
 from textbloom.training.feed import feed, resident
 from textbloom.training.ranks import ALONE, Ranks
 
@@ -20,7 +21,7 @@ class TrainingPairs:
     errors name.
 
     The last pictures of an epoch's permutation that do not fill a batch wait for another epoch: batch statistics of a
-    stub would differ from all others.
+    stub would differ from all others. With `flips` each picture is mirrored in about half of the epochs.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class TrainingPairs:
         ranks: Ranks = ALONE,
         micro_batches: int = 1,
         section: str = "train",
+        flips: bool = False,
     ) -> None:
         if len(prepared) < batch_size:
             raise UserError(
@@ -53,6 +55,7 @@ class TrainingPairs:
         self._seed = seed
         self._ranks = ranks
         self._micro_batches = micro_batches
+        self._flips = flips
         self.size = size or prepared.images.size
         self.embedding_dim = prepared.embeddings.shape[1]
         self.steps_per_epoch = len(prepared) // batch_size
@@ -68,6 +71,9 @@ class TrainingPairs:
         batches = order.split(self.batch_size)[first_step : self.steps_per_epoch]
         own = [self._ranks.share(batch, self._micro_batches) for batch in batches]
         texts = resident(self._embeddings, [rows[chosen] for chosen in own])
-        for pictures, text in zip(self._feed(own), texts, strict=True):
+        coins = resident(augmentation.coins(self._count, self._seed, epoch).to(self._embeddings.device), own)
+        for pictures, text, which in zip(self._feed(own), texts, coins, strict=True):
             images = reduced(pictures.float(), self.size).div_(127.5).sub_(1.0)
+            if self._flips:
+                images = augmentation.flipped(images, which)
             yield images.contiguous(memory_format=torch.channels_last), text

@@ -10,6 +10,7 @@ from torch import Tensor
 from textbloom.prepared import Pictures
 
 SHARE = 0.5  # of a GPU's free memory that pictures may take; networks and activations need the rest
+MOVED = 1024  # pictures that go to a GPU together
 
 Feed = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 
@@ -23,9 +24,17 @@ def feed(pictures: Pictures, device: torch.device) -> Feed:
     if device.type == "cpu":
         return lambda batches: (pictures[rows] for rows in batches)
     if pictures.bytes <= SHARE * torch.cuda.mem_get_info(device)[0]:
-        whole = pictures.all().to(device)
+        whole = moved(pictures, device)
         return lambda batches: resident(whole, batches)
     return lambda batches: streamed(pictures, device, batches)
+
+
+def moved(pictures: Pictures, device: torch.device) -> Tensor:
+    """All pictures on `device`, uint8 [N, 3, S, S], some at a time: the device may have more memory than its host."""
+    whole = torch.empty((len(pictures), *pictures[[0]].shape[1:]), dtype=torch.uint8, device=device)
+    for rows in torch.arange(len(pictures)).split(MOVED):
+        whole[rows[0] : rows[-1] + 1] = pictures[rows].to(device)
+    return whole
 
 
 def resident(pictures: Tensor, batches: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -43,7 +52,7 @@ def streamed(pictures: Pictures, device: torch.device, batches: Sequence[Tensor]
 
     def read(rows: Tensor) -> Tensor:
         found = pictures[rows]
-        return found.pin_memory() if device.type == "cuda" else found  # pinned: copied while the GPU computes
+        return found.pin_memory() if device.type == "cuda" else found  # pinned: nobody waits for the copy
 
     with ThreadPoolExecutor(1, thread_name_prefix="pictures") as reader:
         pending: deque[Future[Tensor]] = deque()

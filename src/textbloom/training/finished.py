@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-from textbloom import paths
+from textbloom import paths, run_folder
 
-KEPT = 2  # states; each is about five times its generator and discriminator on disk
+KEPT = 2  # states; each takes four times its generator and three times its discriminator on disk
 
 
 def folder() -> Path:
-    """Where they lie, in the main workspace of DVC: DVC removes a stage's outputs before it runs."""
-    return Path(os.environ.get("DVC_ROOT", ".")) / paths.FINISHED
+    """Where they lie."""
+    return run_folder.shared(paths.FINISHED)
 
 
 def keep(state: Path, lineage: str, epochs: int) -> None:
@@ -20,8 +20,7 @@ def keep(state: Path, lineage: str, epochs: int) -> None:
     """
     folder().mkdir(parents=True, exist_ok=True)
     os.replace(state, folder() / f"{lineage}-{epochs}.safetensors")
-    by_age = sorted(folder().glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
-    for path in by_age[:-KEPT]:
+    for path in sorted(folder().glob("*.safetensors"), key=_saved_at)[:-KEPT]:
         path.unlink(missing_ok=True)
 
 
@@ -33,3 +32,10 @@ def longest(lineage: str, epochs: int) -> tuple[Path, int] | None:
         return None
     done, path = max(shorter)
     return path, done
+
+
+def _saved_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:  # another run has just removed it
+        return 0

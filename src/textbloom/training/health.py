@@ -34,37 +34,40 @@ def won_at(losses: Sequence[float], label_smoothing: float) -> int | None:
     return None
 
 
-def check_losses(means: Mapping[str, float], step: int, section: str, folder: Path) -> None:
-    """Raise UserError where the mean of a loss is not finite; `section` of params.yaml holds the learning rate."""
+def check_losses(means: Mapping[str, float], step: int, section: str, kept: Path) -> None:
+    """Raise UserError where the mean of a loss is not finite.
+
+    section: that of params.yaml with the learning rate. kept: the file of the last saved state, if there is one yet.
+    """
     for name, mean in means.items():
         if not math.isfinite(mean):
-            raise _diverged(f"the loss {name} is {mean}", step, section, folder)
+            raise _diverged(f"the loss {name} is {mean}", step, section, kept)
 
 
-def check_weights(networks: Mapping[str, nn.Module], step: int, section: str, folder: Path) -> None:
+def check_weights(networks: Mapping[str, nn.Module], step: int, section: str, kept: Path) -> None:
     """Raise UserError where a weight or batch statistic is not finite: a step may spoil what its loss did not show."""
     for name, network in networks.items():
         if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
-            raise _diverged(f"a weight of the {name} is not finite", step, section, folder)
+            raise _diverged(f"a weight of the {name} is not finite", step, section, kept)
 
 
-def _diverged(what: str, step: int, section: str, folder: Path) -> UserError:
-    return UserError(
-        f"{what} at step {step}: lower {section}.lr or set train.precision to fp32; the last good state stays in "
-        f"{folder}"
-    )
+def _diverged(what: str, step: int, section: str, kept: Path) -> UserError:
+    stays = f"; the last good state stays in {kept}" if kept.exists() else ""
+    return UserError(f"{what} by step {step}: lower {section}.lr or set train.precision to fp32{stays}")
 
 
 def explained(
     error: RuntimeError,
     smaller: Callable[[int], object] | None,
-    batch_size: int,
+    at_once: int,
+    shares: int,
     section: str,
 ) -> RuntimeError | UserError:
     """The error of a step; where memory ran out, a UserError that names a batch size which fits.
 
-    smaller: does a step of so many pictures; it is tried with ever half of `batch_size`, and may leave its networks in
-        any state. None where trying is not possible: then the half is named as a guess.
+    smaller: does a step of so many pictures at once; it is tried with ever half of `at_once`, and may leave its
+        networks in any state. None where trying is not possible: then the half is named as a guess.
+    shares: the batch is so many times the pictures at once, in micro-batches and on several devices.
     """
     if not is_out_of_memory(error):
         return error
@@ -72,23 +75,30 @@ def explained(
     traceback.clear_frames(error.__traceback__)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    what = f"{section}.batch_size: a step of {batch_size} pictures does not fit in memory"
-    if smaller is None:
-        return UserError(f"{what}; try {batch_size // 2}")
-    fits = _first_that_fits(smaller, _halves(batch_size))
+    what = f"{section}.batch_size: a step of {at_once * shares} pictures does not fit in memory"
+    halves = list(_halves(at_once))
+    if smaller is None and halves:
+        return UserError(f"{what}; try {halves[0] * shares}, or a larger {section}.accumulate")
+    fits = _first_that_fits(smaller, halves) if smaller else None
     if fits is None:
-        return UserError(f"{what}, nor does one of 2: lower model.features or {section}.size")
-    return UserError(f"{what}, one of {fits} does: set {section}.batch_size to {fits}")
+        least = f", nor does one of {halves[-1] * shares}" if halves else ""
+        return UserError(f"{what}{least}: lower model.features or the pictures' size")
+    mend = f"set {section}.batch_size to {fits * shares}, or {section}.accumulate higher"
+    return UserError(f"{what}, one of {fits * shares} does: {mend}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device's or the CPU's allocator refused memory; the CPU's has no error class of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        "DefaultCPUAllocator" in str(error) and ("allocate" in str(error) or "not enough memory" in str(error))
+    """Whether an allocator refused memory: that of a device, its libraries' own, or the CPU's, told by their words."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or any(words in said for words in ("ALLOC_FAILED", "CUDA error: out of memory"))
+        or ("DefaultCPUAllocator" in said and ("allocate" in said or "not enough memory" in said))
     )
 
 
 def _halves(size: int) -> Iterable[int]:
+    """Ever half of `size`, while at least the two that batch statistics need."""
     while size >= 4:
         size //= 2
         yield size

@@ -98,7 +98,7 @@ def _launch(devices: int) -> NoReturn:
 def _start(rank: int, world: int, port: int, error: Path) -> "Popen[bytes]":
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     ours = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), _PORT: str(port)}
-    # As many threads in all as one process would use.
+    # As many threads in all as one process would use, unless the person has set their number.
     defaults = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // world)), "GLOO_SOCKET_IFNAME": loopback}
     with error.open("wb") as file:
         return Popen(

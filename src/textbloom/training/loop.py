@@ -19,6 +19,7 @@ from textbloom.training.trainer import TERMS, Trainer
 
 SAVE_SECONDS = 45  # a kill costs at most this long; a save costs a fraction of a second
 LOOK_STEPS = 20  # steps between looks at the losses: each look waits for the device
+LOOK_SECONDS = 5  # or, where steps are slow, this long
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,22 @@ def train(
     finite, or memory runs out; the last finite state stays in `folder`.
     """
     per_epoch = pairs.steps_per_epoch
-    history, sheets = state.restore(state.file(folder), trainer) or _begun(trainer, fixed, start, grid_every)
+    if state.file(folder).exists():
+        history, sheets = state.restore(state.file(folder), trainer)
+    else:
+        history, sheets = _begun(trainer, fixed, start, grid_every)
     trainer.ranks.agree(
         trainer.step,
         trainer.device,
         f"{folder}: the training processes find unlike states there: their machines must share the project's folder",
     )
     sums = torch.tensor(history["sums"], dtype=torch.float64, device=trainer.device)
-    first_step, started, saved = trainer.step, time.monotonic(), time.monotonic()
+    first_step, started = trainer.step, time.monotonic()
+    saved = looked = started
 
     def save() -> None:
         nonlocal saved
-        health.check_weights(state.networks(trainer), trainer.step, section, folder)
+        health.check_weights(state.networks(trainer), trainer.step, section, state.file(folder))
         state.save(state.file(folder), trainer, history | {"sums": sums.tolist()}, sheets)
         saved = time.monotonic()
 
@@ -98,9 +103,10 @@ def train(
                 sums += _advanced(trainer, images, text, section)
                 done = trainer.step - epoch * per_epoch
                 bar.update(pairs.batch_size)
-                if done % LOOK_STEPS == 0 or done == per_epoch:
+                if done % LOOK_STEPS == 0 or done == per_epoch or time.monotonic() - looked > LOOK_SECONDS:
+                    looked = time.monotonic()
                     means = dict(zip(TERMS, (sums / done).tolist(), strict=True))
-                    health.check_losses(means, trainer.step, section, folder)
+                    health.check_losses(means, trainer.step, section, state.file(folder))
                     losses = f"D {means['discriminator']:.3f} G {means['generator']:.3f}"
                     bar.set_postfix_str(f"epoch {epoch + 1}/{epochs} {losses}", refresh=False)
                     if time.monotonic() - saved > SAVE_SECONDS and done != per_epoch:
@@ -133,11 +139,10 @@ def won_at(trainer: Trainer, losses: list[list[float]]) -> int | None:
 
 def _begun(trainer: Trainer, fixed: Fixed, start: Start | None, grid_every: int) -> tuple[dict[str, Any], Tensor]:
     """What is logged before the first step here; sets `trainer` to the state of `start`."""
-    found = state.restore(start.state, trainer) if start else None
-    if start is None or found is None:
+    if start is None:
         sheets = torch.empty(0, *_sheet(trainer, fixed).shape, dtype=torch.uint8)
         return {"losses": [], "sums": [0.0] * len(TERMS), "sheet_epochs": [], "parent": None}, sheets
-    history, sheets = found
+    history, sheets = state.restore(start.state, trainer)
     # A run of more epochs shows no picture of the last epoch of a shorter one, unless it was due.
     due = [epoch % grid_every == 0 for epoch in history["sheet_epochs"]]
     history["sheet_epochs"] = [epoch for epoch in history["sheet_epochs"] if epoch % grid_every == 0]
@@ -150,14 +155,15 @@ def _advanced(trainer: Trainer, images: Tensor, text: Tensor, section: str) -> T
     try:
         return trainer.advance(images, text)
     except RuntimeError as error:
+        count, world = trainer.recipe.accumulate, trainer.ranks.world
 
-        def smaller(count: int) -> None:
+        def smaller(pictures: int) -> None:
             trainer.discriminator.requires_grad_(True)  # the failed step may have ended before it did
-            trainer.advance(images[:count], text[:count])
+            trainer.advance(images[: count * pictures], text[: count * pictures])
 
         # Several processes would have to try together, and some may have failed.
-        alone = trainer.ranks.world == 1
-        raise health.explained(error, smaller if alone else None, len(images), section) from None
+        at_once = len(images) // count
+        raise health.explained(error, smaller if world == 1 else None, at_once, count * world, section) from None
 
 
 def _won(epoch: int) -> str:

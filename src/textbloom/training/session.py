@@ -1,7 +1,8 @@
 """One training run from data to files: networks, losses, progress pictures, all resumable."""
 
+import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 import textbloom
-from textbloom import paths, provenance, run_folder
+from textbloom import devices, paths, provenance, run_folder
 from textbloom.files import replacing, write_json
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.prepared import Prepared
@@ -31,6 +32,7 @@ class Plan:
     """How long a run is and at which picture size S it works.
 
     section: the section of params.yaml that says so, for errors to name.
+    flips: whether pictures are mirrored at random.
     warm_start: go on from the longest kept finished run that differs in nothing but fewer epochs; None: from nothing,
         and no later run goes on from this one.
     """
@@ -40,6 +42,7 @@ class Plan:
     epochs: int
     batch_size: int
     grid_every: int
+    flips: bool
     warm_start: bool | None = None
 
 
@@ -62,17 +65,21 @@ def run(
     outputs: Outputs,
     device: torch.device,
     ranks: Ranks,
+    weights: Sequence[Path] = (),
 ) -> None:
     """Train `networks`, built from `config`, or go on where a killed run of the same config, data and code stopped.
 
-    Each of `ranks` calls this with the same arguments; the first alone holds the run's folder and writes.
+    `weights`: files of what was trained before and is part of the networks. Each of `ranks` calls this with the same
+    arguments; the first alone holds the run's folder and writes.
     """
-    pairs = TrainingPairs(data, plan.batch_size, recipe.seed, device, plan.size, ranks, recipe.accumulate, plan.section)
+    pairs = TrainingPairs(
+        data, plan.batch_size, recipe.seed, device, plan.size, ranks, recipe.accumulate, plan.section, plan.flips
+    )
     trainer = Trainer(*networks, recipe, device, ranks)
     shown = torch.randperm(len(data), generator=generator_for(recipe.seed, "progress captions"))[:SHOWN]
     stream = generator_for(recipe.seed, "progress noise")
     noise = torch.randn(len(shown), trainer.generator.noise_dim, generator=stream)
-    lineage = _lineage(config, recipe, plan, device, ranks)
+    lineage = _lineage(config, recipe, plan, data, weights, device, ranks)
     folder = run_folder.of([lineage, plan.epochs, plan.warm_start], [])
     with run_folder.held(folder) if ranks.first else nullcontext():
         log = loop.train(
@@ -120,14 +127,23 @@ def _start(lineage: str, plan: Plan, folder: Path, ranks: Ranks) -> loop.Start |
     return loop.Start(found[0], {"fingerprint": lineage, "epochs": found[1]}) if found else None
 
 
-def _lineage(config: Mapping[str, Any], recipe: Recipe, plan: Plan, device: torch.device, ranks: Ranks) -> str:
+def _lineage(
+    config: Mapping[str, Any],
+    recipe: Recipe,
+    plan: Plan,
+    data: Prepared,
+    weights: Sequence[Path],
+    device: torch.device,
+    ranks: Ranks,
+) -> str:
     """A name for all that decides a run but its number of epochs."""
-    settings = {**asdict(plan), "epochs": None, "warm_start": None}
-    machine = [str(device), ranks.world, torch.__version__, torch.backends.mkldnn.enabled]
-    machine.append(torch.are_deterministic_algorithms_enabled())
+    settings = [
+        config,
+        {**asdict(recipe), "autocast": str(recipe.autocast)},
+        {**asdict(plan), "epochs": None, "warm_start": None},
+        hashlib.sha256(data.image_ids.tobytes()).hexdigest(),
+        [*devices.arithmetic(device), ranks.world],
+    ]
     package = Path(textbloom.__file__).parent
     code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
-    data = [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS]
-    return run_folder.fingerprint(
-        [config, {**asdict(recipe), "autocast": str(recipe.autocast)}, settings, machine], [*data, *code]
-    )
+    return run_folder.fingerprint(settings, [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS, *weights, *code])

@@ -36,10 +36,8 @@ def save(path: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tenso
     save_tensors(path, tensors, {"step": trainer.step, "history": history})
 
 
-def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor] | None:
-    """Set `trainer` to the saved state; returns (history, sheets), or None when there is no saved state."""
-    if not path.exists():
-        return None
+def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor]:
+    """Set `trainer` to the state saved in `path`; returns (history, sheets). A missing file is a UserError."""
     tensors, metadata = load_tensors(path), load_metadata(path)
     for name, network in networks(trainer).items():
         network.load_state_dict(_under(tensors, f"{name}/"))

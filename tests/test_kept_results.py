@@ -1,0 +1,42 @@
+"""What outlives a run is computed once for all that decides it."""
+
+import pytest
+import torch
+
+from textbloom import kept_results, paths
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path
+
+
+def test_a_result_is_computed_once_for_equal_settings_and_files_and_anew_for_others(project):
+    done = []
+
+    def compute():
+        done.append(len(done))
+        return {"values": torch.full((3,), float(len(done)))}
+
+    source = project / "source"
+    source.write_text("one")
+    assert kept_results.tensors(compute, ["a"], [source])["values"].tolist() == [1, 1, 1]
+    assert kept_results.tensors(compute, ["a"], [source])["values"].tolist() == [1, 1, 1]
+    assert kept_results.tensors(compute, ["b"], [source])["values"].tolist() == [2, 2, 2]
+    source.write_text("two")
+    assert kept_results.tensors(compute, ["a"], [source])["values"].tolist() == [3, 3, 3]
+
+
+def test_two_experiments_at_the_same_result_do_not_disturb_each_other(project, monkeypatch):
+    def slow():
+        # Another process begins and ends while this one computes.
+        monkeypatch.setattr(kept_results.os, "getpid", lambda: 1)
+        kept_results.tensors(lambda: {"values": torch.ones(2)}, ["a"], [])
+        monkeypatch.undo()
+        monkeypatch.chdir(project)
+        return {"values": torch.ones(2)}
+
+    assert kept_results.tensors(slow, ["a"], [])["values"].tolist() == [1, 1]
+    assert len(list((project / paths.KEPT_FEATURES).iterdir())) == 1
