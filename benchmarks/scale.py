@@ -22,7 +22,7 @@ from textbloom import devices
 from textbloom.prepared import load
 from textbloom.tensors import save_tensors
 
-STEPS, EMBEDDING_DIM = 6, 768
+STEPS, EMBEDDING_DIM = 30, 768
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _measure(setting: Setting) -> dict[str, float]:
         data = load(*_files(Path(folder), setting), splits=("train",))
     options = argparse.Namespace(features=setting.features, batch=64, seed=1, embedding_dim=EMBEDDING_DIM)
     ours = Ours(data, options, devices.device())
-    ours(2)
+    ours(5)
     started = time.perf_counter()
     ours(STEPS)
     seconds = time.perf_counter() - started

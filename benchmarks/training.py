@@ -151,11 +151,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _networks(options: argparse.Namespace) -> tuple[Generator, Discriminator]:
+def _networks(options: argparse.Namespace, size: int) -> tuple[Generator, Discriminator]:
     torch.manual_seed(options.seed)
     return models.build(
         "dcgan",
-        size=SIZE,
+        size=size,
         embedding_dim=options.embedding_dim,
         noise_dim=NOISE_DIM,
         features=options.features,
@@ -205,7 +205,7 @@ class Notebook:
 
     def __init__(self, data: Dataset, options: argparse.Namespace, device: torch.device) -> None:
         self._device = device
-        self._generator, self._discriminator = (network.to(device).train() for network in _networks(options))
+        self._generator, self._discriminator = (network.to(device).train() for network in _networks(options, SIZE))
         for network in (self._generator, self._discriminator):
             make_plain(network)
         self._adam_g = torch.optim.Adam(self._generator.parameters(), 2e-4, (0.5, 0.999))
@@ -274,7 +274,7 @@ class Ours:
             ema_decay=0.99,
             autocast=devices.autocast_dtype("auto", device),
         )
-        self.trainer = Trainer(*_networks(options), recipe, device)
+        self.trainer = Trainer(*_networks(options, self._pairs.size), recipe, device)
         self.trainer.start_epoch(0)
         self._batches = self._endless()
         self.losses: list[tuple[float, float]] = []  # of discriminator and generator, a turn's last step each

@@ -1,6 +1,7 @@
 """What one process and two do alike: run as a program it starts two, which leave what they found as tensor files."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from test_training import prepared, train
 from torch import nn
 
 from textbloom import errors, models
+from textbloom.prepared import Pictures
 from textbloom.tensors import save_tensors
 from textbloom.training import launch, loop
 from textbloom.training.batch_norm import synchronise
@@ -21,23 +23,37 @@ RUNS = {
     "dcgan accumulated": {"accumulate": 2},
     "stackgan": {"conditioning_kl": 1.0, "matching_aware": False},
     "gan-cls bfloat16": {"autocast": torch.bfloat16},
+    "stackgan float64 refined": {"conditioning_kl": 1.0},  # in float32 its depth makes rounding large in three steps
 }
 
 
 def trained(ranks, run):
     """Losses of STEPS steps of a run, the gradients of the first, and all weights before and after."""
+    torch.set_default_dtype(torch.float64 if "float64" in run else torch.float32)
+    try:
+        return _trained(ranks, run)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _trained(ranks, run):
     torch.manual_seed(1 + ranks.rank)  # unlike first weights, as on unlike processors
     shapes = {"size": 64, "embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6}
+    data = prepared(STEPS * BATCH)
     networks = models.build(run.split()[0], **shapes, discriminator_text=True)
+    if run.endswith("refined"):
+        networks = models.refine(networks[0], "stackgan", **{**shapes, "size": 128}, discriminator_text=True)
+        large = data.images.all().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        data = replace(data, images=Pictures(large))
     r = recipe(**RUNS[run])
     trainer = Trainer(*networks, r, CPU, ranks)
-    pairs = TrainingPairs(prepared(STEPS * BATCH), BATCH, 7, CPU, ranks=ranks, micro_batches=r.accumulate)
+    pairs = TrainingPairs(data, BATCH, 7, CPU, ranks=ranks, micro_batches=r.accumulate)
     found = {f"before/{name}": value for name, value in state(trainer).items()}
     for step, batch in enumerate(pairs.epoch(0)):
-        found[f"losses/{step}"] = trainer.advance(*batch)
+        found[f"losses/{step}"] = trainer.advance(*(values.to(torch.get_default_dtype()) for values in batch))
         if step == 0:
             weights = [*trainer.generator.named_parameters(), *trainer.discriminator.named_parameters()]
-            found |= {f"gradient/{i} {name}": w.grad.clone() for i, (name, w) in enumerate(weights)}
+            found |= {f"gradient/{i} {n}": w.grad.clone() for i, (n, w) in enumerate(weights) if w.requires_grad}
     return found | {f"after/{name}": value for name, value in state(trainer).items()}
 
 
