@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_objectives import CPU, networks, recipe
 
-from textbloom import run_folder
+from textbloom import models, run_folder
 from textbloom.errors import UserError
 from textbloom.prepared import Pictures, Prepared
 from textbloom.tensors import load_tensors, save_tensors
@@ -154,6 +154,21 @@ def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_ane
             assert row // 5 == image
             seen.add((image, row % 5))
     assert len(seen) == 60
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize("system", ["dcgan", "gan-cls", "stackgan"])
+def test_gradients_and_moments_lie_in_memory_as_their_weights_do(system, autocast, accumulate):
+    """A fused optimizer walks through all of them in the order of memory: another layout is another weight's update."""
+    shapes = {"size": 64, "embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6}
+    built = models.build(system, **shapes, discriminator_text=True)
+    found = Trainer(*built, recipe(autocast=autocast, accumulate=accumulate), CPU)
+    found.advance(*next(TrainingPairs(prepared(), 8, 7, CPU).epoch(0)))
+    for optimizer in (found.optimizer_g, found.optimizer_d):
+        for weight, slots in optimizer.state.items():
+            assert weight.grad.stride() == weight.stride()
+            assert slots["exp_avg"].stride() == slots["exp_avg_sq"].stride() == weight.stride()
 
 
 def test_flips_mirror_each_picture_in_about_half_of_the_epochs_and_change_nothing_else():
