@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textbloom import kept_results, paths
+from textbloom import kept_results, paths, tensors
 
 
 @pytest.fixture(autouse=True)
@@ -29,14 +29,20 @@ def test_a_result_is_computed_once_for_equal_settings_and_files_and_anew_for_oth
     assert kept_results.tensors(compute, ["a"], [source])["values"].tolist() == [3, 3, 3]
 
 
-def test_two_experiments_at_the_same_result_do_not_disturb_each_other(project, monkeypatch):
-    def slow():
-        # Another process begins and ends while this one computes.
-        monkeypatch.setattr(kept_results.os, "getpid", lambda: 1)
-        kept_results.tensors(lambda: {"values": torch.ones(2)}, ["a"], [])
-        monkeypatch.undo()
-        monkeypatch.chdir(project)
+def test_two_experiments_that_write_the_same_result_do_not_disturb_each_other(project, monkeypatch):
+    save = tensors.save_file
+
+    def compute():
         return {"values": torch.ones(2)}
 
-    assert kept_results.tensors(slow, ["a"], [])["values"].tolist() == [1, 1]
+    def overtaken(values, path, metadata):
+        """Another process begins and ends between the writing of a file and its renaming."""
+        save(values, path, metadata=metadata)
+        with monkeypatch.context() as other:
+            other.setattr(tensors, "save_file", save)
+            other.setattr(kept_results.os, "getpid", lambda: 1)
+            kept_results.tensors(compute, ["a"], [])
+
+    monkeypatch.setattr(tensors, "save_file", overtaken)
+    assert kept_results.tensors(compute, ["a"], [])["values"].tolist() == [1, 1]
     assert len(list((project / paths.KEPT_FEATURES).iterdir())) == 1

@@ -19,20 +19,16 @@ def double(*shape: int, memory_format: torch.memory_format = torch.contiguous_fo
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(("side", "stride", "padding"), GEOMETRIES)
-def test_products_with_windows_are_the_convolution(side, stride, padding, memory_format):
-    maps, weight = double(3, 5, 8, 6, memory_format=memory_format), double(7, 5, side, side)
-    result = windows.convolved(maps, weight, stride, padding)
-    expected = F.conv2d(maps, weight, None, stride, padding)
-    torch.testing.assert_close(result, expected)
-    torch.testing.assert_close(gradients(result, maps, weight), gradients(expected, maps, weight))
-
-
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(("side", "stride", "padding"), GEOMETRIES)
-def test_products_with_windows_are_the_derivatives_of_a_transposed_convolution(side, stride, padding, memory_format):
-    maps, weight = double(3, 7, 4, 3, memory_format=memory_format), double(7, 5, side, side)
-    result = windows.transposed(maps, weight, stride, padding)
-    expected = F.conv_transpose2d(maps, weight, None, stride, padding)
+@pytest.mark.parametrize(
+    ("windowed", "plain", "shapes"),
+    [
+        (windows.convolved, F.conv2d, ((3, 5, 8, 6), (7, 5))),
+        (windows.transposed, F.conv_transpose2d, ((3, 7, 4, 3), (7, 5))),
+    ],
+)
+def test_products_with_windows_are_the_convolution(windowed, plain, shapes, side, stride, padding, memory_format):
+    maps, weight = double(*shapes[0], memory_format=memory_format), double(*shapes[1], side, side)
+    result, expected = windowed(maps, weight, stride, padding), plain(maps, weight, None, stride, padding)
     torch.testing.assert_close(result, expected)
     torch.testing.assert_close(gradients(result, maps, weight), gradients(expected, maps, weight))
 
