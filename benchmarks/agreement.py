@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import TensorDataset
 from training import Notebook, Ours, prepared
 
-from textbloom import devices, paths
-from textbloom.prepared import load
+from textbloom.core import devices, paths
+from textbloom.dataset.prepared import load
 
 EPOCHS, PICTURES, SEEDS = 8, 1024, (1, 2, 3)
 FILES = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)

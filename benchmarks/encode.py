@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from textbloom import errors
-from textbloom.datasets.drawn import attributes, wording
+from textbloom.core import errors
+from textbloom.sources.drawn import attributes, wording
 from textbloom.text.encoder import load_encoder
 from textbloom.text.packed import PackedLinear
 

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from textbloom import errors
-from textbloom.datasets import picture_tensor
-from textbloom.datasets.base import Photo
-from textbloom.progress import progress
+from textbloom.core import errors
+from textbloom.core.progress import progress
+from textbloom.data import picture_tensor
+from textbloom.data.base import Photo
 
 Archive = Callable[[], Iterable[Photo]]
 
@@ -92,7 +92,7 @@ def _ours(photos: Iterable[Photo], ids: Sequence[int], size: int, where: Path | 
 
 def _real(folder: Path) -> tuple[Archive, list[int]]:
     """A real archive, read from disk anew by each way."""
-    from textbloom.datasets import flowers102  # not for the processes that decode, which import this file too
+    from textbloom.data import flowers102  # not for the processes that decode, which import this file too
 
     with tarfile.open(folder / flowers102.PHOTOS) as tar:
         ids = sorted(int(name[-9:-4]) for name in tar.getnames() if name.endswith(".jpg"))

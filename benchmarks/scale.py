@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from textbloom import devices
-from textbloom.prepared import load
-from textbloom.tensors import save_tensors
+from textbloom.core import devices
+from textbloom.core.tensors import save_tensors
+from textbloom.dataset.prepared import load
 
 STEPS, EMBEDDING_DIM = 30, 768
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from training import Ours, make_plain, prepared
 
-from textbloom import determinism, devices
+from textbloom.core import determinism, devices
 
 PICTURES, STEPS = 256, 6
 Change = Callable[[Ours], None]

@@ -27,11 +27,12 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from textbloom import devices, models
+from textbloom import models
+from textbloom.core import devices
+from textbloom.dataset.prepared import Pictures, Prepared
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.models.points import FromPoint, ToPoint
 from textbloom.models.windows import WindowConv2d, WindowConvTranspose2d
-from textbloom.prepared import Pictures, Prepared
 from textbloom.training.data import TrainingPairs
 from textbloom.training.trainer import Recipe, Trainer
 

@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from textbloom import errors, params, paths
-from textbloom.datasets import captions, registry, splits
+from textbloom import config as params
+from textbloom.core import errors, paths
+from textbloom.data import captions, registry, splits
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from textbloom import errors, params, paths
-from textbloom.datasets.obtain import Drawing, Fetching, Packing, obtain
+from textbloom import config as params
+from textbloom.core import errors, paths
+from textbloom.data.obtain import Drawing, Fetching, Packing, obtain
 
 
 def main() -> None:

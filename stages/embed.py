@@ -1,8 +1,9 @@
 """Encode every caption row once; the vectors are frozen from here on."""
 
-from textbloom import determinism, errors, params, paths
-from textbloom.prepared import read_captions
-from textbloom.tensors import save_tensors
+from textbloom import config as params
+from textbloom.core import determinism, errors, paths
+from textbloom.core.tensors import save_tensors
+from textbloom.dataset.prepared import read_captions
 from textbloom.text.opening import open_encoder
 
 

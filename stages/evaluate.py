@@ -2,11 +2,14 @@
 
 import time
 
-from textbloom import determinism, errors, judged, params, paths, provenance
-from textbloom.evaluation import extractors, measures, named_colours
-from textbloom.files import write_json
-from textbloom.seeding import seed_for
-from textbloom.training.generator import load_generator
+from textbloom import config as params
+from textbloom.core import determinism, errors, paths, provenance
+from textbloom.core.files import write_json
+from textbloom.core.seeding import seed_for
+from textbloom.dataset import judged
+from textbloom.features import extractors
+from textbloom.metrics import measures, named_colours
+from textbloom.sampling.generator import load_generator
 
 
 def main() -> None:

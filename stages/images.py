@@ -1,13 +1,13 @@
 """Decode and resize the photos of captions.csv, once, into one tensor."""
 
-from textbloom import errors, paths
-from textbloom.datasets import image_ids, picture_tensor
+from textbloom.core import errors, paths
+from textbloom.data import image_ids, picture_tensor
 
 
 def main() -> None:
     # The processes that decode import this file too: what they do not need would take most of their start-up.
-    from textbloom import params
-    from textbloom.datasets import registry
+    from textbloom import config as params
+    from textbloom.data import registry
 
     p = params.load()
     ids = image_ids.captioned(paths.CAPTIONS)

@@ -1,11 +1,11 @@
 """Show the prepared data: a contact sheet with captions, and counts; nothing is trained yet."""
 
-from textbloom import errors, paths
-from textbloom.errors import UserError
-from textbloom.files import write_json
-from textbloom.prepared import read_captions
-from textbloom.render import preview
-from textbloom.tensors import load_image_ids, load_rows, shape_of
+from textbloom.core import errors, paths
+from textbloom.core.errors import UserError
+from textbloom.core.files import write_json
+from textbloom.core.tensors import load_image_ids, load_rows, shape_of
+from textbloom.dataset.prepared import read_captions
+from textbloom.viz import preview
 
 
 def main() -> None:

@@ -2,10 +2,13 @@
 
 import torch
 
-from textbloom import determinism, devices, errors, models, params, paths, prepared
-from textbloom.seeding import seed_for
+from textbloom import config as params
+from textbloom import models
+from textbloom.core import determinism, devices, errors, paths
+from textbloom.core.seeding import seed_for
+from textbloom.dataset import prepared
+from textbloom.sampling.generator import load_generator
 from textbloom.training import launch, session
-from textbloom.training.generator import load_generator
 from textbloom.training.trainer import Recipe
 
 

@@ -1,12 +1,14 @@
 """Render what the generator makes of captions, held out where any are, and the loss curves."""
 
-from textbloom import determinism, errors, judged, params, paths
-from textbloom.render import showcase
-from textbloom.render.curves import loss_curves
-from textbloom.render.examples import choose
-from textbloom.render.grids import progress_sheet
-from textbloom.tensors import load_metadata, load_tensors
-from textbloom.training.generator import load_generator
+from textbloom import config as params
+from textbloom.core import determinism, errors, paths
+from textbloom.core.tensors import load_metadata, load_tensors
+from textbloom.dataset import judged
+from textbloom.sampling.generator import load_generator
+from textbloom.viz import showcase
+from textbloom.viz.curves import loss_curves
+from textbloom.viz.examples import choose
+from textbloom.viz.grids import progress_sheet
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Train the text encoder where the project trains it itself, and measure it on the held-out classes."""
 
-from textbloom import errors, params, paths
-from textbloom.files import replacing, write_json
+from textbloom import config as params
+from textbloom.core import errors, paths
+from textbloom.core.files import replacing, write_json
 from textbloom.text import TRAINED_HERE
 
 
@@ -13,9 +14,9 @@ def main() -> None:
         write_json(paths.ENCODER_METRICS, {"encoder": p.encoder.name, "trained": False})
         return
     # Imported here: other encoders must not wait for torch.
-    from textbloom import determinism
-    from textbloom.datasets import image_ids, registry
-    from textbloom.prepared import read_captions
+    from textbloom.core import determinism
+    from textbloom.data import image_ids, registry
+    from textbloom.dataset.prepared import read_captions
     from textbloom.text import encoder_run, picture_features
     from textbloom.text.encoder_training import Schedule
 

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torch_fidelity import FeatureExtractorBase
 
-from textbloom import models, params, paths
-from textbloom.tensors import save_tensors
-from textbloom.training.generator import save_networks
+from textbloom import config as params
+from textbloom import models
+from textbloom.core import paths
+from textbloom.core.tensors import save_tensors
+from textbloom.sampling.generator import save_networks
 
 ROOT = Path(__file__).parents[1]
 TRAIN, TEST = 130, 120  # pictures of each split; 20 of the training ones are of split val

@@ -9,9 +9,9 @@ from test_objectives import CPU, batch, networks, recipe, three_pass_losses
 from test_params import DEFAULT
 from test_training import prepared
 
-from textbloom import params
-from textbloom.errors import UserError
-from textbloom.seeding import generator_for
+from textbloom import config as params
+from textbloom.core.errors import UserError
+from textbloom.core.seeding import generator_for
 from textbloom.training.data import TrainingPairs
 from textbloom.training.ranks import Ranks
 from textbloom.training.trainer import TERMS, Trainer

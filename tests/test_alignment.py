@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from textbloom.errors import UserError
-from textbloom.evaluation import alignment
+from textbloom.core.errors import UserError
+from textbloom.metrics import retrieval as alignment
 
 
 def unit(count: int, dim: int, seed: int) -> Tensor:

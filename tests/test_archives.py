@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tiny_flowers import write_archive, write_zip
 
-from textbloom.datasets import archives, guards
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import archives, guards
 
 ANY = re.compile(".*", re.DOTALL)
 CONTENTS = {"a/one.txt": b"first", "a/two.txt": bytes(range(256)) * 8, "a/three.txt": b""}

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.text import TRAINED_HERE, bag_of_ngrams, encoder_run, picture_space, trained_encoder
 from textbloom.text.bag_of_ngrams import BagOfNgrams, NgramCoding, ngrams
 from textbloom.text.encoder_training import Schedule

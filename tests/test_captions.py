@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import tiny_flowers as tiny
 
-from textbloom.datasets import caption_files, captions, flowers102, splits
-from textbloom.datasets.base import Photo, Record
-from textbloom.errors import UserError
-from textbloom.prepared import read_captions
+from textbloom.core.errors import UserError
+from textbloom.data import caption_files, captions, flowers102, splits
+from textbloom.data.base import Photo, Record
+from textbloom.dataset.prepared import read_captions
 
 SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
 

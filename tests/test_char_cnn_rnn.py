@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.text import trained_encoder
 from textbloom.text.char_cnn_rnn import ALPHABET, LENGTH, CharacterCoding, CharCnnRnn, codes, one_hot
 

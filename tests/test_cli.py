@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from textbloom import cli, models
+from textbloom import models
+from textbloom.app import cli
+from textbloom.sampling.generator import load_generator, save_networks
 from textbloom.text.encoder import load_encoder
-from textbloom.training.generator import load_generator, save_networks
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {

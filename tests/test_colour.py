@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 from test_pictures import array, encoded, photo
 
-from textbloom.datasets import pictures
+from textbloom.data import pictures
 
 # XYZ of the primaries of Adobe RGB (1998), annex B.2, and Display P3, under D50
 ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom.datasets.drawn import attributes, painter
-from textbloom.datasets.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS
-from textbloom.evaluation.colours import cielab, colour_accuracy, measured_centre_colour, measured_petal_colour
+from textbloom.metrics.colours import cielab, colour_accuracy, measured_centre_colour, measured_petal_colour
+from textbloom.sources.drawn import attributes, painter
+from textbloom.sources.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS
 
 COUNT = 160
 

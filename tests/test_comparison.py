@@ -10,10 +10,13 @@ from PIL import Image
 from prepared_project import Coarse, flat_pictures
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from textbloom import cli, comparison, judged, paths
-from textbloom.errors import UserError
-from textbloom.evaluation import extractors, measures
-from textbloom.tensors import load_tensors, save_tensors
+from textbloom.app import cli, comparison
+from textbloom.core import paths
+from textbloom.core.errors import UserError
+from textbloom.core.tensors import load_tensors, save_tensors
+from textbloom.dataset import judged
+from textbloom.features import extractors
+from textbloom.metrics import measures
 
 
 @pytest.fixture

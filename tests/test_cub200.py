@@ -8,9 +8,9 @@ import pytest
 import tiny_birds as tiny
 from PIL import Image
 
-from textbloom.datasets import cub200, registry, splits
-from textbloom.datasets.base import Record
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import cub200, registry, splits
+from textbloom.data.base import Record
 
 SHARED = Path(__file__).parents[2] / "shared" / "cub200"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of CUB-200-2011 is not at hand")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from textbloom import models
-from textbloom.training.generator import pixels
+from textbloom.sampling.generator import pixels
 
 
 def build(size: int, features: int = 128, text_projection: int = 256, discriminator_text: bool = True):

@@ -11,19 +11,19 @@ from dvc_project import ran
 from test_objectives import CPU, networks, recipe
 from test_training import prepared
 
-from textbloom import determinism, seeding
-from textbloom.errors import UserError
+from textbloom.core import determinism, seeding
+from textbloom.core.errors import UserError
 from textbloom.training import augmentation, data, trainer
 from textbloom.training.data import TrainingPairs
 from textbloom.training.trainer import Trainer
 
 STEPS = """
 import hashlib, os, sys, torch
-from textbloom import determinism
+from textbloom.core import determinism
 determinism.portable("portable" in sys.argv)
 from test_objectives import CPU, networks, recipe
 from test_training import prepared
-from textbloom import devices
+from textbloom.core import devices
 from textbloom.training.data import TrainingPairs
 from textbloom.training.trainer import Trainer
 found = Trainer(*networks(), recipe(autocast=devices.autocast_dtype("auto", CPU)), CPU)

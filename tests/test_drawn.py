@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from textbloom.datasets import drawn
-from textbloom.datasets.drawn import attributes, painter, wording
-from textbloom.datasets.drawn.attributes import CENTRE_COLOURS, CLASSES, PETAL_COLOURS
-from textbloom.datasets.drawn.exact import cosine, sine
+from textbloom.sources import drawn
+from textbloom.sources.drawn import attributes, painter, wording
+from textbloom.sources.drawn.attributes import CENTRE_COLOURS, CLASSES, PETAL_COLOURS
+from textbloom.sources.drawn.exact import cosine, sine
 
 COUNT = 80
 SOURCE = Path(drawn.__file__).parent
@@ -91,7 +91,7 @@ def test_pictures_are_the_same_without_the_processors_vector_extensions() -> Non
         pytest.skip("this processor has no vector extensions that numpy chooses at run time")
     program = (
         "import hashlib, sys, numpy as np\n"
-        "from textbloom.datasets.drawn import attributes, painter\n"
+        "from textbloom.sources.drawn import attributes, painter\n"
         "for i in range(6):\n"
         "    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([7, i])))\n"
         "    picture = painter.paint(attributes.sample(rng, i, 1 + i), rng)\n"

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertModel
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.text import encoder as encoders
 from textbloom.text import published
 from textbloom.text.encoder import load_encoder

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.text import encoder_data, encoder_run, encoder_training, picture_space
 from textbloom.text.encoder_training import EncoderTrainer, Pairs, Schedule
 

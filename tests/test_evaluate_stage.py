@@ -14,12 +14,14 @@ from prepared_project import TEST, TRAIN, Classifier, Coarse, flat_pictures
 from torch import Tensor
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from textbloom import judged, params, paths, prepared, provenance
-from textbloom.errors import UserError
-from textbloom.evaluation import measures, named_colours
-from textbloom.files import write_json
-from textbloom.tensors import load_tensors, save_tensors
-from textbloom.training import generator as trained
+from textbloom import config as params
+from textbloom.core import paths, provenance
+from textbloom.core.errors import UserError
+from textbloom.core.files import write_json
+from textbloom.core.tensors import load_tensors, save_tensors
+from textbloom.dataset import judged, prepared
+from textbloom.metrics import measures, named_colours
+from textbloom.sampling import generator as trained
 
 ROOT = Path(__file__).parents[1]
 ALIGNMENT = {f"retrieval_at_{k}{suffix}" for k in (1, 10) for suffix in ("", "_real", "_shuffled")}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from dvc_project import environment
 
-from textbloom import paths
-from textbloom.tensors import load_metadata
+from textbloom.core import paths
+from textbloom.core.tensors import load_metadata
 
 RATES = {"slow": "0.0001", "fast": "0.001"}
 

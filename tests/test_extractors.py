@@ -23,9 +23,9 @@ from PIL import Image
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from textbloom.errors import UserError
-from textbloom.evaluation import extractors, inception_weights, lite0
-from textbloom.evaluation.kept_features import kept
+from textbloom.core.errors import UserError
+from textbloom.features import extractors, inception_weights, lite0
+from textbloom.features.kept_features import kept
 
 SHARED = Path(__file__).parents[2] / "shared"
 FLOWERS = SHARED / "flowers102"

@@ -14,11 +14,11 @@ import pytest
 import tiny_flowers as tiny
 from hostile_server import Server, serving
 
-from textbloom.datasets import arrival, fetch, flowers102, transfer
-from textbloom.datasets.base import RemoteFile
-from textbloom.datasets.obtain import Drawing, Fetching, Packing, obtain
-from textbloom.datasets.sources import Source
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import arrival, fetch, flowers102, transfer
+from textbloom.data.base import RemoteFile
+from textbloom.data.obtain import Drawing, Fetching, Packing, obtain
+from textbloom.data.sources import Source
 
 # random bytes behind the first two of a gzip file; larger than any buffer on the way
 WHOLE = b"\x1f\x8b" + hashlib.shake_256(b"archive").digest(2 * 2**20)
@@ -220,7 +220,7 @@ def test_a_fetch_killed_midway_leaves_nothing_that_is_taken_for_whole(server, pl
     code = """
 import sys
 from pathlib import Path
-from textbloom.datasets import base, fetch
+from textbloom.data import base, fetch
 file = base.RemoteFile("x.tgz", (sys.argv[1],), None)
 fetch.fetch_all([file], Path(sys.argv[2]), Path(sys.argv[3]), None, "recorded")
 """

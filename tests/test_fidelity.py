@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from textbloom.errors import UserError
-from textbloom.evaluation import extractors, fidelity
+from textbloom.core.errors import UserError
+from textbloom.features import extractors
+from textbloom.metrics import fidelity
 
 
 def exactly_normal(count: int, mean: list[float], spread: list[float], seed: int = 0) -> Tensor:

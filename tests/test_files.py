@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from textbloom import errors, files, tensors
-from textbloom.errors import UserError
+from textbloom.core import errors, files, tensors
+from textbloom.core.errors import UserError
 
 
 def test_a_failure_while_writing_keeps_the_earlier_file_and_leaves_nothing_behind(tmp_path):
@@ -71,7 +71,7 @@ def test_json_is_sorted_and_refuses_what_is_no_number(tmp_path):
 def test_tensors_and_metadata_come_back_and_have_the_same_bytes_in_another_process(tmp_path):
     metadata = {"encoder": {"name": "x", "sha256": "y"}, "revision": "z", "numbers": [1, 2]}
     code = (
-        "import torch; from pathlib import Path; from textbloom.tensors import save_tensors; "
+        "import torch; from pathlib import Path; from textbloom.core.tensors import save_tensors; "
         f"save_tensors(Path('b'), {{'one': torch.arange(6.).view(2, 3).t(), 'two': torch.ones(1)}}, {metadata!r})"
     )
     subprocess.run(

@@ -6,9 +6,9 @@ import pytest
 import tiny_flowers as tiny
 from scipy.io import savemat
 
-from textbloom.datasets import flower_splits, flowers102, registry, splits
-from textbloom.datasets.base import Record
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import flower_splits, flowers102, registry, splits
+from textbloom.data.base import Record
 
 SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of Oxford-102 is not at hand")

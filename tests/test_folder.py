@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from tiny_flowers import jpeg
 
-from textbloom.datasets import captions, folder, guards, own_pictures, registry, splits
-from textbloom.datasets.base import Entry
-from textbloom.datasets.obtain import Drawing, Fetching, Packing, obtain
-from textbloom.datasets.pictures import decode
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import captions, folder, guards, own_pictures, registry, splits
+from textbloom.data.base import Entry
+from textbloom.data.obtain import Drawing, Fetching, Packing, obtain
+from textbloom.data.pictures import decode
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "folder" / "example"

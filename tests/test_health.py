@@ -9,7 +9,7 @@ import torch
 from test_objectives import CPU, networks, recipe
 from test_training import prepared, train
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.training import health, loop, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.report import summary

@@ -14,11 +14,11 @@ import pytest
 import tiny_flowers as tiny
 from hostile_server import FAULTS, serving
 
-from textbloom.datasets import flowers102
-from textbloom.datasets.fetch import PATIENCE
-from textbloom.datasets.obtain import Drawing, Fetching, Packing, obtain
-from textbloom.datasets.transfer import Patience
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import flowers102
+from textbloom.data.fetch import PATIENCE
+from textbloom.data.obtain import Drawing, Fetching, Packing, obtain
+from textbloom.data.transfer import Patience
 
 SEEDS = range(3)
 # Short only where a fault takes that long, so that a busy machine fails no other case.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textbloom import kept_results, paths, tensors
+from textbloom.core import kept_results, paths, tensors
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.training import launch
 from textbloom.training.ranks import ALONE
 
@@ -18,7 +18,7 @@ TRAINING = """
 import os, sys
 from pathlib import Path
 import torch
-from textbloom import errors
+from textbloom.core import errors
 from textbloom.training import launch
 
 def main():
@@ -33,7 +33,7 @@ errors.run(main)
 # A launcher of processes that only seem to train, which start sooner.
 LAUNCHER = """
 import sys
-from textbloom import errors
+from textbloom.core import errors
 from textbloom.training import launch
 
 sys.orig_argv[1:] = ["-c", sys.argv[2], sys.argv[1]]

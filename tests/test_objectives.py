@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from textbloom import models, objectives
-from textbloom.seeding import generator_for
+from textbloom import models
+from textbloom.core.seeding import generator_for
+from textbloom.training import objectives
 from textbloom.training.trainer import TERMS, Recipe, Trainer
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from textbloom import params
-from textbloom.errors import UserError
+from textbloom import config as params
+from textbloom.core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = (ROOT / "params.yaml").read_text(encoding="utf-8")

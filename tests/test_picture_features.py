@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom.datasets.base import Photo
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data.base import Photo
 from textbloom.text import picture_features
 
 
@@ -81,7 +81,7 @@ def test_the_reader_gives_the_extractors_own_last_layer_and_every_stages_mean_an
         "stages": (2, 1568),
         "colours": (2, 64),
     }
-    from textbloom.evaluation import lite0
+    from textbloom.features import lite0
 
     extractor = lite0.EfficientNetLite0(lite0.NAME, ["1280"]).eval().to(reader.device)
     with torch.inference_mode():

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import tiny_flowers as tiny
 
-from textbloom.datasets import image_ids, picture_tensor, pictures
-from textbloom.datasets.base import Box, Photo
-from textbloom.errors import UserError
-from textbloom.tensors import load_image_ids, load_tensors
+from textbloom.core.errors import UserError
+from textbloom.core.tensors import load_image_ids, load_tensors
+from textbloom.data import image_ids, picture_tensor, pictures
+from textbloom.data.base import Box, Photo
 
 
 def photo(data: bytes, image_id: int = 1) -> Photo:
@@ -124,9 +124,9 @@ def test_a_worker_that_dies_is_one_line_that_names_the_pictures_it_had_in_hand(t
 STAGE = """
 import itertools, multiprocessing, os, sys
 from pathlib import Path
-from textbloom import errors
-from textbloom.datasets import picture_tensor
-from textbloom.datasets.base import Photo
+from textbloom.core import errors
+from textbloom.data import picture_tensor
+from textbloom.data.base import Photo
 
 def peak(pid):
     return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
@@ -212,7 +212,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
 
 
 def test_workers_load_no_torch():
-    code = "import sys; import textbloom.datasets.picture_tensor, textbloom.datasets.image_ids; print(*sys.modules)"
+    code = "import sys; import textbloom.data.picture_tensor, textbloom.data.image_ids; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "PIL.Image" in loaded
     assert not {"torch", "pandas", "scipy"} & set(loaded)

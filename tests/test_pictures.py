@@ -10,9 +10,9 @@ import pytest
 import tiny_flowers as tiny
 from PIL import Image, ImageOps
 
-from textbloom.datasets import pictures
-from textbloom.datasets.base import Box, Photo
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import pictures
+from textbloom.data.base import Box, Photo
 
 
 def photo(data: bytes, image_id: int = 1) -> Photo:

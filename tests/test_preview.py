@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom import paths
-from textbloom.files import write_text
-from textbloom.prepared import read_captions
-from textbloom.render import preview
-from textbloom.render.sheet import INK, QUIET, Row, Sheet
-from textbloom.tensors import load_rows, load_tensors, save_tensors, shape_of
+from textbloom.core import paths
+from textbloom.core.files import write_text
+from textbloom.core.tensors import load_rows, load_tensors, save_tensors, shape_of
+from textbloom.dataset.prepared import read_captions
+from textbloom.viz import preview
+from textbloom.viz.sheet import INK, QUIET, Row, Sheet
 
 ROOT = Path(__file__).parents[1]
 HEADER = "image_id,class_id,split,caption_index,caption"

@@ -8,7 +8,7 @@ import pytest
 import torch
 import two_ranks
 
-from textbloom.tensors import load_tensors
+from textbloom.core.tensors import load_tensors
 from textbloom.training.ranks import ALONE
 
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from textbloom.errors import UserError
-from textbloom.render import typesetting
-from textbloom.render.curves import loss_curves
-from textbloom.render.grids import caption_grid, progress_sheet
-from textbloom.render.sheet import Row, Sheet
+from textbloom.core.errors import UserError
+from textbloom.viz import typesetting
+from textbloom.viz.curves import loss_curves
+from textbloom.viz.grids import caption_grid, progress_sheet
+from textbloom.viz.sheet import Row, Sheet
 
 RED = (220, 0, 0)
 SIDE = 192  # pixels of a 64×64 picture on a sheet

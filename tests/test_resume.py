@@ -17,8 +17,8 @@ import tiny_run
 import torch
 from safetensors import SafetensorError
 
-from textbloom import errors, paths, run_folder, tensors
-from textbloom.errors import UserError
+from textbloom.core import errors, paths, run_folder, tensors
+from textbloom.core.errors import UserError
 from textbloom.training import finished, loop
 from textbloom.training.trainer import Trainer
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom import models, params
-from textbloom.tensors import save_tensors
-from textbloom.training.generator import save_networks
+from textbloom import config as params
+from textbloom import models
+from textbloom.core.tensors import save_tensors
+from textbloom.sampling.generator import save_networks
 
 ROOT = Path(__file__).parents[1]
 STAGE = ROOT / "stages" / "sample.py"

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from textbloom.judged import Judged
-from textbloom.prepared import Pictures, Prepared
-from textbloom.render import showcase
-from textbloom.render.examples import Examples, choose
-from textbloom.render.interpolation import spherical, straight
-from textbloom.render.neighbours import nearest
-from textbloom.render.sheet import Sheet
+from textbloom.dataset.judged import Judged
+from textbloom.dataset.prepared import Pictures, Prepared
+from textbloom.viz import showcase
+from textbloom.viz.examples import Examples, choose
+from textbloom.viz.interpolation import spherical, straight
+from textbloom.viz.neighbours import nearest
+from textbloom.viz.sheet import Sheet
 
 
 @pytest.mark.parametrize("between", [straight, spherical])
@@ -67,7 +67,7 @@ def test_a_training_picture_is_its_own_nearest_neighbour_at_distance_zero(size: 
 
 
 def test_neighbours_equal_those_of_a_direct_computation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textbloom.render.neighbours.CHUNK", 7)
+    monkeypatch.setattr("textbloom.viz.neighbours.CHUNK", 7)
     queries, gallery = pictures(4), pictures(20)
     indices, distances = nearest(queries, gallery, 20)
 

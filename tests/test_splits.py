@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from textbloom.datasets import splits
-from textbloom.datasets.base import Entry, Record
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
+from textbloom.data import splits
+from textbloom.data.base import Entry, Record
 
 SIZES = {3: 40, 7: 10, 8: 1, 11: 57, 12: 5, 20: 2}
 

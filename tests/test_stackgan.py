@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 from textbloom import models
 from textbloom.models.interfaces import Generator
 from textbloom.models.stackgan import Conditioning
-from textbloom.training.generator import load_generator, pixels, save_networks
+from textbloom.sampling.generator import load_generator, pixels, save_networks
 from textbloom.training.trainer import TERMS, Trainer
 
 SMALL = {"embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6, "discriminator_text": True}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from textbloom import tensor_file
-from textbloom.errors import UserError
-from textbloom.tensors import load_tensors, save_tensors
+from textbloom.core import tensor_file
+from textbloom.core.errors import UserError
+from textbloom.core.tensors import load_tensors, save_tensors
 
 Usage = namedtuple("Usage", "total used free")
 

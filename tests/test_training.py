@@ -12,10 +12,11 @@ import pytest
 import torch
 from test_objectives import CPU, networks, recipe
 
-from textbloom import models, run_folder
-from textbloom.errors import UserError
-from textbloom.prepared import Pictures, Prepared
-from textbloom.tensors import load_tensors, save_tensors
+from textbloom import models
+from textbloom.core import run_folder
+from textbloom.core.errors import UserError
+from textbloom.core.tensors import load_tensors, save_tensors
+from textbloom.dataset.prepared import Pictures, Prepared
 from textbloom.training import feed, loop, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.ema import Ema

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiny_flowers import jpeg, write_archive
 
-from textbloom.datasets import cub200
+from textbloom.data import cub200
 
 # Ids have gaps, and their order is not that of the folders.
 BIRDS = {

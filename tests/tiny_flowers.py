@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from textbloom.datasets import flowers102
+from textbloom.data import flowers102
 
 LABELS = (3, 3, 1, 1, 2, 2)
 SPLIT_OF_CLASS = {1: "train", 2: "val", 3: "test"}

@@ -8,9 +8,10 @@ import torch
 from test_objectives import CPU, networks, recipe
 from test_training import prepared
 
-from textbloom import models, paths
-from textbloom.prepared import Pictures
-from textbloom.tensors import save_tensors
+from textbloom import models
+from textbloom.core import paths
+from textbloom.core.tensors import save_tensors
+from textbloom.dataset.prepared import Pictures
 from textbloom.training import session
 from textbloom.training.ranks import ALONE
 

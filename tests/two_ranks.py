@@ -9,9 +9,10 @@ from test_objectives import CPU, recipe
 from test_training import prepared, train
 from torch import nn
 
-from textbloom import errors, models
-from textbloom.prepared import Pictures
-from textbloom.tensors import save_tensors
+from textbloom import models
+from textbloom.core import errors
+from textbloom.core.tensors import save_tensors
+from textbloom.dataset.prepared import Pictures
 from textbloom.training import launch, loop
 from textbloom.training.batch_norm import synchronise
 from textbloom.training.data import TrainingPairs

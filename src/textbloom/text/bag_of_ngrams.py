@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.text import coding
 
 MINIMUM = 8  # captions that hold a word or pair: rarer ones would be learnt by heart

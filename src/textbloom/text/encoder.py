@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textbloom import devices
-from textbloom.errors import UserError
-from textbloom.progress import progress
+from textbloom.core import devices
+from textbloom.core.errors import UserError
+from textbloom.core.progress import progress
 from textbloom.text import published
 from textbloom.text.model_folder import ModelFolder, inspect
 from textbloom.text.packed import pack_linears

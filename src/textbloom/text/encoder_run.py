@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import textbloom
-from textbloom import devices, run_folder
-from textbloom.seeding import seed_for
+from textbloom.core import devices, run_folder
+from textbloom.core.seeding import seed_for
 from textbloom.text import coding, encoder_data, encoder_training, picture_space, trained_encoder, zero_shot
 
 _ENCODED_AT_ONCE = 64  # captions

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from textbloom import devices
-from textbloom.errors import UserError
-from textbloom.progress import progress
-from textbloom.seeding import generator_for
-from textbloom.tensors import load_metadata, load_tensors, save_tensors
+from textbloom.core import devices
+from textbloom.core.errors import UserError
+from textbloom.core.progress import progress
+from textbloom.core.seeding import generator_for
+from textbloom.core.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.text import joint_embedding
 
 SAVE_SECONDS = 45  # a kill costs at most this long

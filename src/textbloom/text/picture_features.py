@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textbloom import devices, kept_results
-from textbloom.datasets import pictures as decoding
-from textbloom.datasets.archives import MEND
-from textbloom.datasets.base import Photo
-from textbloom.errors import UserError
-from textbloom.evaluation import lite0
-from textbloom.progress import progress
+from textbloom.core import devices, kept_results
+from textbloom.core.errors import UserError
+from textbloom.core.progress import progress
+from textbloom.data import pictures as decoding
+from textbloom.data.archives import MEND
+from textbloom.data.base import Photo
+from textbloom.features import lite0
 
 GROUPS = ("last", "stages", "colours")
 NAME = f"{lite0.NAME}, all stages, and colours"

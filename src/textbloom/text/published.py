@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from textbloom.errors import FULL, UserError
+from textbloom.core.errors import FULL, UserError
 
 
 @dataclass(frozen=True)

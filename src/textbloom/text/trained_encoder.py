@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textbloom import devices
-from textbloom.errors import UserError
-from textbloom.files import write_json
-from textbloom.progress import progress
-from textbloom.tensors import load_tensors, save_tensors
+from textbloom.core import devices
+from textbloom.core.errors import UserError
+from textbloom.core.files import write_json
+from textbloom.core.progress import progress
+from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.text import TRAINED_HERE
 from textbloom.text.bag_of_ngrams import NgramCoding
 from textbloom.text.char_cnn_rnn import CharacterCoding

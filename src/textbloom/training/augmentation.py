@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from textbloom.seeding import generator_for
+from textbloom.core.seeding import generator_for
 
 
 def coins(count: int, seed: int, epoch: int) -> Tensor:

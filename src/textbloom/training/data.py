@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from textbloom.errors import UserError
-from textbloom.prepared import Prepared, reduced
-from textbloom.seeding import generator_for
+from textbloom.core.errors import UserError
+from textbloom.core.seeding import generator_for
+from textbloom.dataset.prepared import Prepared, reduced
 from textbloom.training import augmentation
 from textbloom.training.feed import feed, resident
 from textbloom.training.ranks import ALONE, Ranks

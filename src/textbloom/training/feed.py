@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from textbloom.prepared import Pictures
+from textbloom.dataset.prepared import Pictures
 
 SHARE = 0.5  # of a GPU's free memory that pictures may take; networks and activations need the rest
 MOVED = 1024  # pictures that go to a GPU together

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from textbloom import paths, run_folder
+from textbloom.core import paths, run_folder
 
 KEPT = 2  # states; each takes four times its generator and three times its discriminator on disk
 

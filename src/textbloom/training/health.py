@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 
 # A discriminator whose cross-entropy is near zero teaches the generator nothing: "D loss goes to 0: failure mode"
 # (Chintala et al. 2016, How to Train a GAN, 10), and with the saturating loss the gradient vanishes (Arjovsky and

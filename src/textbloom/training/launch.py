@@ -16,7 +16,7 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 from textbloom.training.ranks import ALONE, LOST, Ranks
 
 _HERE = "127.0.0.1"

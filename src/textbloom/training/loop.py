@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textbloom.progress import progress
-from textbloom.tensors import sha256_of
+from textbloom.core.progress import progress
+from textbloom.core.tensors import sha256_of
+from textbloom.sampling.generator import pixels
 from textbloom.training import health, state
 from textbloom.training.data import TrainingPairs
-from textbloom.training.generator import pixels
 from textbloom.training.trainer import TERMS, Trainer
 
 SAVE_SECONDS = 45  # a kill costs at most this long; a save costs a fraction of a second

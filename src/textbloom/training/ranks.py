@@ -23,7 +23,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from textbloom.errors import UserError
+from textbloom.core.errors import UserError
 
 LOST = 75  # exit status of a process that stopped because another one did: that one has the reason to tell
 

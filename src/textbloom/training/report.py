@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from textbloom.files import write_text
+from textbloom.core.files import write_text
 from textbloom.training.data import TrainingPairs
 from textbloom.training.loop import Log, won_at
 from textbloom.training.trainer import TERMS, Trainer

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 
 import textbloom
-from textbloom import devices, paths, provenance, run_folder
-from textbloom.files import replacing, write_json
+from textbloom.core import devices, paths, provenance, run_folder
+from textbloom.core.files import replacing, write_json
+from textbloom.core.seeding import generator_for
+from textbloom.core.tensors import load_metadata, save_tensors
+from textbloom.dataset.prepared import Prepared
 from textbloom.models.interfaces import Discriminator, Generator
-from textbloom.prepared import Prepared
-from textbloom.seeding import generator_for
-from textbloom.tensors import load_metadata, save_tensors
+from textbloom.sampling.generator import save_networks
 from textbloom.training import finished, loop, state
 from textbloom.training.data import TrainingPairs
-from textbloom.training.generator import save_networks
 from textbloom.training.ranks import Ranks
 from textbloom.training.report import summary, write_losses
 from textbloom.training.trainer import Recipe, Trainer

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textbloom.tensors import load_metadata, load_tensors, save_tensors
+from textbloom.core.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.training.trainer import Trainer
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from textbloom import objectives
+from textbloom.core.seeding import generator_for
 from textbloom.models.interfaces import Discriminator, Generator
-from textbloom.seeding import generator_for
+from textbloom.training import objectives
 from textbloom.training.batch_norm import synchronise
 from textbloom.training.ema import Ema
 from textbloom.training.ranks import ALONE, Ranks

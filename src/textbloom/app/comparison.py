@@ -1,0 +1,91 @@
+"""Several trained systems under one protocol: the same held-out pictures, captions, noise and measures for all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from textbloom.core import paths
+from textbloom.core.errors import UserError
+from textbloom.core.seeding import generator_for
+from textbloom.core.tensors import load_metadata, load_tensors
+from textbloom.dataset.prepared import read_captions
+from textbloom.features.extractors import Extractor
+from textbloom.metrics.measures import Compared, Referee, finished
+from textbloom.sampling.generator import TrainedGenerator, load_generator
+from textbloom.viz.examples import Examples
+from textbloom.viz.sheet import Row, Sheet
+
+
+@dataclass(frozen=True)
+class System:
+    """A trained system and how it reads captions.
+
+    embeddings: its own encoder's vector of each caption it was prepared for.
+    """
+
+    name: str
+    generator: TrainedGenerator
+    embeddings: Mapping[str, Tensor]
+
+    def pictures(self, captions: Sequence[str], noise: Tensor) -> Tensor:
+        """Pictures uint8 [n, 3, S, S] for n captions; of each row of `noise` it takes as many numbers as it needs.
+
+        Raises UserError for a caption that the system was not prepared for.
+        """
+        missing = next((caption for caption in captions if caption not in self.embeddings), None)
+        if missing is not None:
+            raise UserError(
+                f"{self.name}: its {paths.CAPTIONS} holds no test caption '{missing}': give all systems the same data, "
+                "split and data.limit"
+            )
+        vectors = torch.stack([self.embeddings[caption] for caption in captions])
+        return self.generator.sample(vectors, seed=0, noise=noise[:, : self.generator.noise_dim])
+
+
+def open_system(name: str, project: Path, model: str, weights: Literal["ema", "raw"]) -> System:
+    """The system that lies trained in the folder `project`; `model` and `weights` as in its params.yaml.
+
+    It can read the captions of its own test split, so that no system is asked for what it trained on. Raises UserError
+    where models and embeddings are missing or not of one encoder.
+    """
+    generator = load_generator(project / paths.trained(model), weights)
+    encoder = load_metadata(project / paths.EMBEDDINGS)["encoder"]
+    if encoder["sha256"] != generator.config["encoder"]["sha256"]:
+        raise UserError(f"{name}: {project / paths.EMBEDDINGS} is of another encoder than its generator: `make repro`")
+    rows = read_captions(project / paths.CAPTIONS)
+    vectors = load_tensors(project / paths.EMBEDDINGS)["embeddings"]
+    held_out = rows[rows["split"] == "test"]
+    return System(name, generator, dict(zip(held_out["caption"], vectors[held_out.index.tolist()], strict=True)))
+
+
+def measure(systems: Sequence[System], extractor: Extractor, pictures: Compared, seed: int) -> dict[str, Any]:
+    """The measures of metrics/eval.json of each system by name, all for the first captions of `pictures`.
+
+    Retrieval is judged in the text space of `pictures`, whatever a system's own encoder is.
+    """
+    referee = Referee(extractor, pictures, seed)
+    captions = [pictures.judged.pictures.first_captions[row] for row in pictures.rows.tolist()]
+    noise = _noise(systems, len(captions), seed, "compared pictures")
+    return {system.name: finished(referee.measure(system.pictures(captions, noise))) for system in systems}
+
+
+def sheet(systems: Sequence[System], shown: Examples, path: Path, seed: int) -> None:
+    """Write a row a caption: its real picture, then each system's for the caption and one noise."""
+    noise = _noise(systems, len(shown), seed, "compared sheet")
+    drawn = [system.pictures(shown.captions, noise) for system in systems]
+    rows = [
+        Row(torch.stack([real, *made]), left=caption)
+        for caption, real, *made in zip(shown.captions, shown.images, *drawn, strict=True)
+    ]
+    headings = ["real", *(system.name for system in systems)]
+    title = "The same held-out captions and noise for every system"
+    Sheet(rows, title=title, headings=headings, tile=128, first_apart=True).save(path)
+
+
+def _noise(systems: Sequence[System], count: int, seed: int, purpose: str) -> Tensor:
+    most = max(system.generator.noise_dim for system in systems)
+    return torch.randn(count, most, generator=generator_for(seed, purpose))

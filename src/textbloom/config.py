@@ -1,0 +1,300 @@
+"""The typed, frozen, validated view of params.yaml: the only reader and writer of that file."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from textbloom.core import paths
+from textbloom.core.errors import UserError
+from textbloom.core.files import replacing
+
+DEFAULT_PRESET = "drawn-dcgan-bert"
+
+# YAML 1.1 takes `1e-05` (what `dvc exp run -S train.lr=1e-5` writes) and `2e-4` for strings.
+_EXPONENT = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    if isinstance(value, int):
+        return float(value)
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
+    return value
+
+
+def _name(value: object) -> object:
+    # torch-fidelity names some layers by their width: 768 means '768'.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Float = Annotated[float, BeforeValidator(_number)]
+Weight = Annotated[Float, Field(ge=0)]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Precision = Literal["auto", "fp32", "bf16"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: every key is required, no other key is allowed, no value is converted silently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    dataset: Literal["drawn", "flowers102", "cub200", "folder"]
+    path: str
+    mirror: str | None
+    checksums: Literal["published", "recorded"]
+    split: Literal["class-disjoint", "oxford", "random", "random-classes", "none"]
+    split_seed: Seed
+    limit: Annotated[int, Field(ge=2)] | None
+
+
+class Drawn(Section):
+    count: Annotated[int, Field(ge=100, le=99999)]
+    seed: Seed
+
+
+class Captions(Section):
+    per_image: Count | Literal["all"]
+
+
+class Images(Section):
+    size: Literal[64, 128, 256]
+    fit: Literal["stretch", "crop", "pad"]
+    box_share: Annotated[Float, Field(gt=0, le=1)] | None
+
+
+class Encoder(Section):
+    name: str
+    revision: str | None
+    path: str | None
+    precision: Precision
+    batch_size: Count
+
+
+class EncoderTraining(Section):
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[Float, Field(gt=0)]
+    lr_decay: Annotated[Float, Field(gt=0, le=1)]
+    precision: Precision
+
+
+class Model(Section):
+    name: Literal["dcgan", "gan-cls", "stackgan"]
+    noise_dim: Count
+    features: Count
+    text_projection: Count
+    discriminator_text: bool
+
+
+class Objective(Section):
+    matching_aware: bool
+    negatives_weight: Annotated[Float, Field(gt=0)]
+    saturating: bool
+    feature_matching: Weight
+    pixel_l1: Weight
+    conditioning_kl: Weight
+    label_smoothing: Annotated[Float, Field(ge=0, le=0.5)]
+
+
+class Train(Section):
+    size: Literal[64, 128] | None
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[Float, Field(gt=0)]
+    lr_halving: Count | None
+    beta1: Share
+    beta2: Share
+    ema_decay: Share
+    precision: Precision
+    grid_every: Count
+    flips: bool
+    devices: Count
+    deterministic: bool
+    accumulate: Count
+    warm_start: bool
+
+
+class Refine(Section):
+    to: Annotated[list[Literal[128, 256]], Field(max_length=1)]
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[Float, Field(gt=0)]
+    lr_halving: Count | None
+    grid_every: Count
+    accumulate: Count
+
+
+class Evaluate(Section):
+    model: Literal["base", "refined"]
+    extractor: str
+    weights: str | None
+    layer: Annotated[str, BeforeValidator(_name)] | None
+    samples: Annotated[int, Field(ge=100)]
+    generator: Literal["ema", "raw"]
+
+
+class Sample(Section):
+    rows: Annotated[int, Field(ge=1, le=16)]
+    columns: Annotated[int, Field(ge=1, le=16)]
+
+
+class Params(Section):
+    """All of params.yaml; its comments there say what each key means."""
+
+    seed: Seed
+    portable: bool
+    data: Data
+    drawn: Drawn
+    captions: Captions
+    images: Images
+    encoder: Encoder
+    encoder_training: EncoderTraining
+    model: Model
+    objective: Objective
+    train: Train
+    refine: Refine
+    evaluate: Evaluate
+    sample: Sample
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Params":
+        if self.objective.matching_aware and not self.model.discriminator_text:
+            raise ValueError(
+                "objective.matching_aware: needs model.discriminator_text: true "
+                "(a discriminator without text cannot tell a wrong caption); set one of the two"
+            )
+        if self.refine.to and (self.images.size, self.train.size) != (self.refine.to[0], 64):
+            raise ValueError(
+                f"refine.to: a second stage of {self.refine.to[0]} pixels needs images.size: {self.refine.to[0]} and "
+                "train.size: 64"
+            )
+        if self.evaluate.model == "refined" and not self.refine.to:
+            raise ValueError("evaluate.model: refined needs a second stage; set refine.to to [128], or choose base")
+        self._check_shares("train", self.train)
+        if self.refine.to:
+            self._check_shares("refine", self.refine)
+        return self
+
+    def _check_shares(self, name: str, section: Train | Refine) -> None:
+        if section.batch_size % (self.train.devices * section.accumulate):
+            raise ValueError(
+                f"{name}.batch_size: {section.batch_size} is no multiple of train.devices ({self.train.devices}) times "
+                f"{name}.accumulate ({section.accumulate}); change one of them"
+            )
+        if section.batch_size == section.accumulate:
+            raise ValueError(
+                f"{name}.accumulate: {section.accumulate} leaves single pictures of {name}.batch_size "
+                f"({section.batch_size}), which have no batch statistics and no wrong pair; lower it"
+            )
+
+
+def load(path: Path = paths.PARAMS) -> Params:
+    """Read and check params.yaml. Raises UserError naming the first offending key and the mend."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run from the project's root, or `git checkout {path}`") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Params:
+    """Check the text of a params.yaml; `source` names it in errors."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is not YAML: {error}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        _refuse(error, source)
+
+
+def _refuse(error: ValidationError, source: str) -> NoReturn:
+    details = error.errors()
+    # An unknown key is often a missing one misspelt: name the unknown one first.
+    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        raise UserError(f"{source}: {key}: unknown key; remove it or correct its spelling")
+    if first["type"] == "missing":
+        raise UserError(f"{source}: {key}: missing; add it back (`git diff {source}` shows what changed)")
+    if first["type"] == "value_error" and not key:
+        raise UserError(f"{source}: {first['ctx']['error']}")
+    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    raise UserError(f"{source}: {key}: expected {wanted.removeprefix('expected ')}, got {first['input']!r}")
+
+
+def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAMS) -> None:
+    """Write a preset and `key=value` overrides into params.yaml, keeping its comments.
+
+    A preset is laid over DEFAULT_PRESET, so that what another one set before does not linger; keys that no preset sets,
+    such as data.mirror, stay. Nothing is written unless the result is valid. Raises UserError for an unknown preset,
+    key or value.
+    """
+    round_trip = YAML()
+    round_trip.preserve_quotes = True
+    round_trip.width = 4096
+    # By default a null is written as nothing at all, which a person reads as a forgotten value.
+    round_trip.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    document = round_trip.load(path.read_text(encoding="utf-8"))
+    if preset is not None:
+        for name in (DEFAULT_PRESET, preset):
+            _overlay(document, _preset(name), f"{paths.PRESETS / name}.yaml", ())
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise UserError(f"SET: expected key=value, got {override!r}")
+        nested: Any = yaml.safe_load(value) if value else ""
+        if isinstance(nested, str) and _EXPONENT.fullmatch(nested):
+            nested = float(nested)
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        _overlay(document, nested, "SET", ())
+    with replacing(path) as temporary:
+        with open(temporary, "w", encoding="utf-8") as file:
+            round_trip.dump(document, file)
+        parse(temporary.read_text(encoding="utf-8"), str(path))
+
+
+def presets() -> list[str]:
+    """Names of all presets, sorted."""
+    return sorted(path.stem for path in paths.PRESETS.glob("*.yaml"))
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in presets():
+        raise UserError(f"preset {name!r} is unknown; there are: {', '.join(presets())}")
+    return yaml.safe_load((paths.PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _overlay(document: Any, changes: dict[str, Any], source: str, above: tuple[str, ...]) -> None:
+    for key, value in changes.items():
+        dotted = ".".join((*above, key))
+        if not isinstance(document, dict) or key not in document:
+            raise UserError(f"{source}: {dotted}: unknown key; params.yaml lists them all")
+        if isinstance(value, dict):
+            _overlay(document[key], value, source, (*above, key))
+        elif isinstance(document[key], dict):
+            raise UserError(
+                f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}.{next(iter(document[key]))}"
+            )
+        elif isinstance(value, list):
+            if document[key] != value:
+                document[key] = CommentedSeq(value)
+                document[key].fa.set_flow_style()  # in one line, beside its comment
+        elif document[key] != value or type(document[key]) is not type(value):
+            document[key] = value

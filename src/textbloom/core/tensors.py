@@ -1,0 +1,86 @@
+"""Tensor files: safetensors with JSON metadata, equal bytes for equal content."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+
+from textbloom.core.errors import FULL, UserError
+from textbloom.core.files import replacing
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a safetensors file. Equal tensors and metadata give equal bytes."""
+    # safetensors keeps metadata in a map of no fixed order, so all of it goes under one key.
+    header = {"textbloom": json.dumps(metadata, sort_keys=True)} if metadata else None
+    with replacing(path) as temporary:
+        try:
+            save_file(_plain(tensors), temporary, metadata=header)
+        except SafetensorError as error:
+            # The library gives the system's error as text alone.
+            for number in FULL:
+                if f"(os error {number})" in str(error):
+                    raise OSError(number, os.strerror(number), str(path)) from None
+            raise
+        temporary.chmod(0o644)  # the library writes 0600, which another user of the cache could not read
+
+
+def sha256_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The sha256 of the file that `save_tensors` writes of these without metadata."""
+    return hashlib.sha256(save(_plain(tensors))).hexdigest()
+
+
+def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Read every tensor of a safetensors file; a missing or damaged file is a UserError."""
+    with _opened(path, device) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def load_rows(path: Path, name: str, rows: Sequence[int]) -> torch.Tensor:
+    """Only these rows of the tensor `name`, [len(rows), …], in their order; the others are not read."""
+    with _opened(path, "cpu") as file:
+        stored = file.get_slice(name)
+        return torch.stack([stored[row] for row in rows])
+
+
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """The shape of the tensor `name`, which is not read."""
+    with _opened(path, "cpu") as file:
+        return tuple(file.get_slice(name).get_shape())
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The metadata that `save_tensors` was given."""
+    with _opened(path, "cpu") as file:
+        return json.loads((file.metadata() or {}).get("textbloom", "{}"))
+
+
+def load_image_ids(path: Path) -> np.ndarray:
+    """The `image_id` column of image_ids.csv, int64 [N]: the order of the rows of images.safetensors."""
+    try:
+        return np.loadtxt(path, dtype=np.int64, skiprows=1, ndmin=1)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
+
+
+@contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}): delete it and run `make repro`") from None

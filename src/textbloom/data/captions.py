@@ -1,0 +1,77 @@
+"""Which images and captions are used: the rows of data/captions.csv."""
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from textbloom.core.errors import UserError
+from textbloom.core.files import replacing
+from textbloom.data.base import SPLITS, Photo, Record
+
+COLUMNS = ("image_id", "class_id", "split", "caption_index", "caption")
+
+
+def without_leaks(records: Sequence[Record], photos: Iterable[Photo]) -> tuple[list[Record], list[Record]]:
+    """Keep no photo on both sides of a split: of identical copies only those in test, or else in val.
+
+    Returns the records kept and those dropped. Raises UserError for a photo without a record, a record without a photo,
+    and two photos of one id.
+    """
+    by_id = {record.image_id: record for record in records}
+    copies: dict[bytes, list[Record]] = defaultdict(list)
+    seen: set[int] = set()
+    for photo in photos:
+        if photo.image_id not in by_id:
+            raise UserError(f"photo {photo.member} has no caption: add one, or remove the photo from its archive")
+        if photo.image_id in seen:
+            raise UserError(f"photo {photo.member}: image {photo.image_id} has a photo already: remove one of the two")
+        seen.add(photo.image_id)
+        copies[hashlib.sha256(photo.data).digest()].append(by_id[photo.image_id])
+    missing = sorted(by_id.keys() - seen)
+    if missing:
+        raise UserError(f"image {missing[0]} has captions but no photo, as have {len(missing) - 1} more: remove them")
+
+    dropped: set[int] = set()
+    for same in copies.values():
+        last = max(SPLITS.index(record.split) for record in same)
+        dropped.update(record.image_id for record in same if SPLITS.index(record.split) < last)
+    return (
+        [record for record in records if record.image_id not in dropped],
+        [record for record in records if record.image_id in dropped],
+    )
+
+
+def first(records: Sequence[Record], limit: int | None) -> list[Record]:
+    """The first `limit` images, sorted by id, each split keeping its share and its own first images (None: all).
+
+    Photos lie class by class, so the bare first N of a class-disjoint split would all be training images.
+    """
+    ranked: list[tuple[float, int, Record]] = []
+    for order, split in enumerate(SPLITS):
+        members = sorted((record for record in records if record.split == split), key=lambda record: record.image_id)
+        ranked += [(rank / len(members), order, record) for rank, record in enumerate(members)]
+    # A larger limit only adds images.
+    ranked.sort(key=lambda entry: entry[:2])
+    return sorted((record for _, _, record in ranked[:limit]), key=lambda record: record.image_id)
+
+
+def write(path: Path, records: Sequence[Record], per_image: int | None) -> None:
+    """Write the first `per_image` captions of each image (fewer where it has fewer; None: all): sorted, UTF-8, LF."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for record in sorted(records, key=lambda record: record.image_id):
+            for index, caption in enumerate(record.captions[:per_image]):
+                table.writerow((record.image_id, record.class_id, record.split, index, caption))
+
+
+def summary(records: Sequence[Record]) -> str:
+    """One line of counts: images and classes in all and in each split."""
+    parts = []
+    for split in SPLITS:
+        classes = [record.class_id for record in records if record.split == split]
+        of_classes = f" ({len(set(classes))} classes)" if any(classes) else ""  # class 0 is no class
+        parts.append(f"{split} {len(classes):,}{of_classes}")
+    return f"{len(records):,} images: {', '.join(parts)}"

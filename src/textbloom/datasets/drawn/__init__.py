@@ -1,5 +1,0 @@
-"""Flowers drawn from attributes, with captions, in the archive layout of Oxford-102."""
-
-from textbloom.datasets.drawn.writing import write
-
-__all__ = ["write"]

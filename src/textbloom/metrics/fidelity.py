@@ -1,0 +1,66 @@
+"""How close generated pictures are to real ones: torch-fidelity's measures on features already extracted.
+
+Every number depends on the features it is taken in: compare only where `extractor`, `layer`, `image_size` and `n_fake`
+are equal. None of them looks at the captions: a generator that ignores its text can score well on all.
+"""
+
+from torch import Tensor
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+from textbloom.core.errors import UserError
+
+ISC_SPLITS = 10
+KID_SUBSET_LIMIT = 1000  # the published subset size (Bińkowski et al. 2018)
+NEIGHBOURHOOD = 3  # the published k (Kynkäänniemi et al. 2019)
+
+
+def frechet_distance(features_1: Tensor, features_2: Tensor) -> float:
+    """Fréchet distance of two Gaussians fitted to features [N, F] and [M, F]: 0 and up, lower is closer.
+
+    It is FID (Heusel et al. 2017, arXiv 1706.08500, eq. 6) where the features are Inception's 2048, and only there. The
+    fewer the samples, the more it is biased upward: below some thousands read it beside the distance of two sets of
+    real pictures of the same size (`real_floor`), and never beside a value at another size.
+    """
+    statistics = [fid_features_to_statistics(features) for features in (features_1, features_2)]
+    return float(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])
+
+
+def kernel_distance(fake: Tensor, real: Tensor, seed: int) -> tuple[float, float]:
+    """Squared maximum mean discrepancy under a cubic kernel, features [N, F] each: its mean and spread over subsets.
+
+    It is KID on Inception's 2048 (Bińkowski et al. 2018, arXiv 1801.01401, section 4). Its expectation does not depend
+    on the number of samples, so it can fall slightly below 0 for equal distributions. The 100 random subsets (half the
+    pictures each, at most 1000) overlap: the spread says how much a subset sways the value, and is no standard error.
+    """
+    size = min(KID_SUBSET_LIMIT, len(fake) // 2, len(real) // 2)
+    found = kid_features_to_metric(fake, real, kid_subset_size=size, rng_seed=seed, verbose=False)
+    return float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD])
+
+
+def precision_recall(fake: Tensor, real: Tensor) -> tuple[float, float]:
+    """Share of fakes inside the real manifold, and of reals inside the fake one, features [N, F]; each 0 to 1.
+
+    Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 2): a set's manifold is the union of
+    balls around its members that reach the third nearest neighbour. One outlier's ball can cover many pictures, and
+    both numbers move with the number of samples; real pictures against real ones do not reach 1 either.
+    """
+    found = prc_features_to_metric(fake, real, prc_neighborhood=NEIGHBOURHOOD, verbose=False)
+    return float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+
+
+def inception_score(logits: Tensor, seed: int) -> float:
+    """exp of the mean divergence of p(class | picture) from p(class), logits [N, C]: 1 to the smaller of N / 10 and C.
+
+    Salimans et al. 2016, arXiv 1606.03498, section 4, the mean of ten parts. It rewards pictures that look clearly like
+    one of ImageNet's classes, and together like many; few of those are flowers, so here it says little. It never looks
+    at real pictures. Published values are of Inception's classifier: those of another one do not compare with them.
+
+    Raises UserError for fewer than 100 pictures.
+    """
+    least = 10 * ISC_SPLITS
+    if len(logits) < least:
+        raise UserError(f"evaluate.samples: {len(logits)} are too few for an inception score; set at least {least}")
+    return float(isc_features_to_metric(logits, splits=ISC_SPLITS, rng_seed=seed)[KEY_METRIC_ISC_MEAN])

@@ -1,0 +1,73 @@
+"""Loss curves as a picture, for pages that cannot draw the table themselves."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from textbloom.core.errors import UserError
+from textbloom.core.files import replacing
+
+PANELS_A_ROW = 4
+LINE, QUIET = "#7a3b8f", "#707078"
+LOOK = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#c8c8cc",
+    "xtick.color": "#c8c8cc",
+    "ytick.color": "#c8c8cc",
+    "xtick.labelcolor": QUIET,
+    "ytick.labelcolor": QUIET,
+}
+
+
+def loss_curves(table: Path, path: Path) -> None:
+    """Draw every column of a CSV over its column `epoch`, each in a panel with a scale of its own, as a PNG.
+
+    Raises UserError where the table is missing or holds no epoch.
+    """
+    losses = _read(table)
+    # A term that the recipe leaves out is zero throughout.
+    names = [name for name in losses.columns if name != "epoch" and losses[name].any()]
+    columns = min(PANELS_A_ROW, len(names))
+    rows = -(-len(names) // columns)
+    # From the library's defaults: a matplotlibrc on the machine must not change the bytes.
+    with style.context(["default", LOOK]):
+        room = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+        figure = Figure(figsize=(2.6 * columns, 2.1 * rows), dpi=150, layout=room)
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
+        for panel, name in zip(panels, names, strict=False):
+            _draw(panel, losses["epoch"], losses[name], name)
+        for unused in panels[len(names) :]:
+            unused.set_axis_off()
+        for panel in panels[max(0, len(names) - columns) : len(names)]:
+            panel.set_xlabel("epoch", color=QUIET)
+            panel.tick_params(labelbottom=True)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, metadata={"Software": None})
+
+
+def _draw(panel: Axes, epochs: "pd.Series[float]", values: "pd.Series[float]", name: str) -> None:
+    panel.plot(epochs, values, color=LINE, linewidth=1.4, marker="o" if len(epochs) == 1 else None)
+    panel.set_title(name, loc="left", fontsize=10)
+    panel.set_title(f"{values.iloc[-1]:.3g}", loc="right", fontsize=9, color=QUIET)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    panel.yaxis.set_major_locator(MaxNLocator(nbins=4))
+
+
+def _read(table: Path) -> pd.DataFrame:
+    mend = "delete it and run `make repro`"
+    try:
+        losses = pd.read_csv(table, dtype=float)
+    except FileNotFoundError:
+        raise UserError(f"{table} is missing: run `make repro`, which makes it") from None
+    except ValueError as error:
+        raise UserError(f"{table} is no table of numbers ({error}): {mend}") from None
+    if "epoch" not in losses or losses.empty or len(losses.columns) < 2:
+        raise UserError(f"{table} holds no losses by epoch: {mend}")
+    return losses
