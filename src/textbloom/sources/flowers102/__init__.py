@@ -1,0 +1,1 @@
+"""How this data set is obtained."""
