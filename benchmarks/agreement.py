@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import TensorDataset
 from training import Notebook, Ours, prepared
 
-from textbloom.core import devices, paths
+from textbloom.core import paths, runtime
 from textbloom.dataset.prepared import load
 
 EPOCHS, PICTURES, SEEDS = 8, 1024, (1, 2, 3)
@@ -29,7 +29,7 @@ def main() -> None:
         options = argparse.Namespace(features=16, batch=64, seed=seed, embedding_dim=embeddings.shape[1])
         torch.manual_seed(seed)
         in_memory = TensorDataset(pictures.float().div(127.5).sub(1.0), embeddings)
-        device = devices.device()
+        device = runtime.device()
         curves["notebook"].append(_curve(Notebook(in_memory, options, device)))
         curves["ours"].append(_curve(Ours(prepared(pictures, embeddings), options, device)))
     print(f"F = 16, batch 64, {len(pictures)} pictures, seeds {SEEDS}: mean of the seeds (least to most)\n")

@@ -19,7 +19,7 @@ import torch
 import training
 
 import stages
-from textbloom.core.provenance import git_revision
+from textbloom.core.runtime import git_revision
 
 RESULTS = Path(__file__).with_name("results.json")
 FEATURES, BATCHES = (64, 128), (64, 1024)

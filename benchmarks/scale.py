@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from textbloom.core import devices
+from textbloom.core import runtime
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import load
 
@@ -63,7 +63,7 @@ def _measure(setting: Setting) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         data = load(*_files(Path(folder), setting), splits=("train",))
     options = argparse.Namespace(features=setting.features, batch=64, seed=1, embedding_dim=EMBEDDING_DIM)
-    ours = Ours(data, options, devices.device())
+    ours = Ours(data, options, runtime.device())
     ours(5)
     started = time.perf_counter()
     ours(STEPS)

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from training import Ours, make_plain, prepared
 
-from textbloom.core import determinism, devices
+from textbloom.core import runtime
 
 PICTURES, STEPS = 256, 6
 Change = Callable[[Ours], None]
@@ -29,9 +29,9 @@ def main() -> None:
     parser.add_argument("--portable", action="store_true")
     parser.add_argument("--deterministic", action="store_true")
     options = parser.parse_args()
-    determinism.portable(options.portable)
+    runtime.portable(options.portable)
     options.seed, options.embedding_dim = 1, 768
-    determinism.deterministic(options.deterministic)
+    runtime.deterministic(options.deterministic)
     changes = {"ours": CHANGES["ours"]} if options.portable or options.deterministic else CHANGES
     rates = _rates(changes, options)
     base = statistics.median(rates["ours"])
@@ -83,7 +83,7 @@ def _rates(changes: dict[str, Change], options: argparse.Namespace) -> dict[str,
     count = max(PICTURES, options.batch)
     pictures = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=stream)
     embeddings = torch.randn(count, options.embedding_dim, generator=stream)
-    device = devices.device()
+    device = runtime.device()
     ways = {}
     for name, change in changes.items():
         ways[name] = Ours(prepared(pictures, embeddings), options, device)

@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from textbloom import models
-from textbloom.core import devices
+from textbloom.core import runtime
 from textbloom.dataset.prepared import Pictures, Prepared
 from textbloom.models.interfaces import Discriminator, Generator
 from textbloom.models.points import FromPoint, ToPoint
@@ -53,7 +53,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Images a second of each way, and the share of the matrix product's peak that ours reaches."""
-    device = devices.device()
+    device = runtime.device()
     with tempfile.TemporaryDirectory() as folder:
         files = _photos(Path(folder), max(options.pictures, options.batch))
         embeddings = torch.randn(len(files), options.embedding_dim, generator=torch.Generator().manual_seed(1))
@@ -273,7 +273,7 @@ class Ours:
             beta1=0.5,
             beta2=0.999,
             ema_decay=0.99,
-            autocast=devices.autocast_dtype("auto", device),
+            autocast=runtime.autocast_dtype("auto", device),
         )
         self.trainer = Trainer(*_networks(options, self._pairs.size), recipe, device)
         self.trainer.start_epoch(0)

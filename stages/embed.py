@@ -1,7 +1,7 @@
 """Encode every caption row once; the vectors are frozen from here on."""
 
 from textbloom import config as params
-from textbloom.core import determinism, errors, paths
+from textbloom.core import errors, paths, runtime
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import read_captions
 from textbloom.text.opening import open_encoder
@@ -9,7 +9,7 @@ from textbloom.text.opening import open_encoder
 
 def main() -> None:
     p = params.load()
-    determinism.portable(p.portable)
+    runtime.portable(p.portable)
     captions = read_captions(paths.CAPTIONS)["caption"].tolist()
     pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
     encoder = open_encoder(*pretrained, trained=paths.TEXT_ENCODER)

@@ -3,7 +3,7 @@
 import time
 
 from textbloom import config as params
-from textbloom.core import determinism, errors, paths, provenance
+from textbloom.core import errors, paths, runtime
 from textbloom.core.files import write_json
 from textbloom.core.seeding import seed_for
 from textbloom.dataset import judged
@@ -14,7 +14,7 @@ from textbloom.sampling.generator import load_generator
 
 def main() -> None:
     p = params.load()
-    determinism.portable(p.portable)
+    runtime.portable(p.portable)
     started = time.monotonic()
     generator = load_generator(paths.trained(p.evaluate.model), p.evaluate.generator)
     sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, p.seed, generator.size)
@@ -30,7 +30,7 @@ def main() -> None:
         metrics |= named_colours.measure(generated, pictures, table, p.seed)
 
     write_json(paths.EVAL_METRICS, measures.finished(metrics))
-    provenance.record(paths.PROVENANCE / "evaluate.json", seconds=round(time.monotonic() - started, 1))
+    runtime.record_provenance(paths.PROVENANCE / "evaluate.json", seconds=round(time.monotonic() - started, 1))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Render what the generator makes of captions, held out where any are, and the loss curves."""
 
 from textbloom import config as params
-from textbloom.core import determinism, errors, paths
+from textbloom.core import errors, paths, runtime
 from textbloom.core.tensors import load_metadata, load_tensors
 from textbloom.dataset import judged
 from textbloom.sampling.generator import load_generator
@@ -13,7 +13,7 @@ from textbloom.viz.grids import progress_sheet
 
 def main() -> None:
     p = params.load()
-    determinism.portable(p.portable)
+    runtime.portable(p.portable)
     seed, rows, columns = p.seed, p.sample.rows, p.sample.columns
     folder = paths.trained(p.evaluate.model)
     generator = load_generator(folder, p.evaluate.generator)

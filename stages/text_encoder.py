@@ -14,13 +14,13 @@ def main() -> None:
         write_json(paths.ENCODER_METRICS, {"encoder": p.encoder.name, "trained": False})
         return
     # Imported here: other encoders must not wait for torch.
-    from textbloom.core import determinism
+    from textbloom.core import runtime
     from textbloom.data import image_ids, registry
     from textbloom.dataset.prepared import read_captions
     from textbloom.text import encoder_run, picture_features
     from textbloom.text.encoder_training import Schedule
 
-    determinism.portable(p.portable)
+    runtime.portable(p.portable)
     archives = paths.raw(p.data.dataset)
     ids = image_ids.captioned(paths.CAPTIONS)
     photos = registry.open_dataset(p.data.dataset).photos(archives)

@@ -4,7 +4,7 @@ import torch
 
 from textbloom import config as params
 from textbloom import models
-from textbloom.core import determinism, devices, errors, paths
+from textbloom.core import errors, paths, runtime
 from textbloom.core.seeding import seed_for
 from textbloom.dataset import prepared
 from textbloom.training import launch, session
@@ -13,10 +13,10 @@ from textbloom.training.trainer import Recipe
 
 def main() -> None:
     p = params.load()
-    determinism.portable(p.portable)
-    determinism.deterministic(p.train.deterministic)
+    runtime.portable(p.portable)
+    runtime.deterministic(p.train.deterministic)
     ranks = launch.join(p.train.devices)
-    device = devices.device()
+    device = runtime.device()
     data = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
 
     size = p.train.size or p.images.size
@@ -30,7 +30,7 @@ def main() -> None:
         beta1=p.train.beta1,
         beta2=p.train.beta2,
         ema_decay=p.train.ema_decay,
-        autocast=devices.autocast_dtype(p.train.precision, device),
+        autocast=runtime.autocast_dtype(p.train.precision, device),
         accumulate=p.train.accumulate,
         **p.objective.model_dump(),
     )

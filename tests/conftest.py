@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dvc_project import STAGES, Project, ran
+from support.dvc_project import STAGES, Project, ran
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import prepared_project
 import pytest
 import torch
 from PIL import Image
-from prepared_project import Coarse, flat_pictures
+from support import prepared_project
+from support.prepared_project import Coarse, flat_pictures
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom.app import cli, comparison

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from textbloom import models
-from textbloom.sampling.generator import pixels
+from textbloom.core.tensors import to_uint8
 
 
 def build(size: int, features: int = 128, text_projection: int = 256, discriminator_text: bool = True):
@@ -98,7 +98,7 @@ def test_shapes_and_ranges_are_as_promised(size):
     assert pictures.abs().max() <= 1
     assert features.shape == (3, 32, 4, 4)
     assert logits.shape == (3,)
-    assert pixels(pictures).dtype == torch.uint8
+    assert to_uint8(pictures).dtype == torch.uint8
 
 
 def test_a_size_that_is_no_power_of_two_has_no_network():
@@ -116,4 +116,4 @@ def test_a_discriminator_without_text_ignores_it():
 
 
 def test_pixels_span_the_whole_range_and_round_to_nearest():
-    assert pixels(torch.tensor([-1.0, 1.0, 0.0, -1 + 2 * 7.4 / 255, 5.0])).tolist() == [0, 255, 128, 7, 255]
+    assert to_uint8(torch.tensor([-1.0, 1.0, 0.0, -1 + 2 * 7.4 / 255, 5.0])).tolist() == [0, 255, 128, 7, 255]

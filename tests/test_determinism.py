@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from dvc_project import ran
+from support.dvc_project import ran
 from test_objectives import CPU, networks, recipe
 from test_training import prepared
 
-from textbloom.core import determinism, seeding
+from textbloom.core import runtime, seeding
 from textbloom.core.errors import UserError
 from textbloom.training import augmentation, data, trainer
 from textbloom.training.data import TrainingPairs
@@ -19,14 +19,14 @@ from textbloom.training.trainer import Trainer
 
 STEPS = """
 import hashlib, os, sys, torch
-from textbloom.core import determinism
-determinism.portable("portable" in sys.argv)
+from textbloom.core import runtime
+runtime.portable("portable" in sys.argv)
 from test_objectives import CPU, networks, recipe
 from test_training import prepared
-from textbloom.core import devices
+from textbloom.core import runtime
 from textbloom.training.data import TrainingPairs
 from textbloom.training.trainer import Trainer
-found = Trainer(*networks(), recipe(autocast=devices.autocast_dtype("auto", CPU)), CPU)
+found = Trainer(*networks(), recipe(autocast=runtime.autocast_dtype("auto", CPU)), CPU)
 for pairs in TrainingPairs(prepared(64), 32, 7, CPU).epoch(0):
     found.advance(*pairs)
 weights = b"".join(weight.numpy().tobytes() for weight in found.ema.network.state_dict().values())
@@ -60,13 +60,13 @@ def test_portable_training_gives_the_same_bytes_whatever_the_libraries_take_for_
 def test_portable_refuses_a_processor_that_cannot(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": False})
     with pytest.raises(UserError, match=r"portable: needs .* AVX2"):
-        determinism.portable(True)
-    determinism.portable(False)
+        runtime.portable(True)
+    runtime.portable(False)
 
 
 @pytest.fixture
 def deterministic():
-    determinism.deterministic(True)
+    runtime.deterministic(True)
     yield
     torch.use_deterministic_algorithms(False)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import prepared_project
 import pytest
 import torch
-from prepared_project import TEST, TRAIN, Classifier, Coarse, flat_pictures
+from support import prepared_project
+from support.prepared_project import TEST, TRAIN, Classifier, Coarse, flat_pictures
 from torch import Tensor
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom import config as params
-from textbloom.core import paths, provenance
+from textbloom.core import paths, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
 from textbloom.core.tensors import load_tensors, save_tensors
@@ -281,7 +281,7 @@ def test_a_missing_table_or_row_of_attributes_is_refused(pictures):
 
 def test_the_record_of_a_run_names_versions_device_and_revision(tmp_path):
     path = tmp_path / "evaluate.json"
-    provenance.record(path, seconds=1.5)
+    runtime.record_provenance(path, seconds=1.5)
     found = json.loads(path.read_text())
     assert found["versions"]["torch"] == torch.__version__
     assert found["seconds"] == 1.5
@@ -291,4 +291,4 @@ def test_the_record_of_a_run_names_versions_device_and_revision(tmp_path):
 def test_outside_a_repository_the_revision_is_null(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    assert provenance.git_revision() is None
+    assert runtime.git_revision() is None

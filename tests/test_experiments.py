@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dvc_project import environment
+from support.dvc_project import environment
 
 from textbloom.core import paths
 from textbloom.core.tensors import load_metadata

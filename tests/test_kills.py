@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from dvc_project import STAGES, Project, environment
+from support.dvc_project import STAGES, Project, environment
 
 QUICK = ["download", "images", "embed"]
 EARLIER = "what an earlier run left"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from dvc_project import BIN, STAGES, Project, ran
+from support.dvc_project import BIN, STAGES, Project, ran
 
 
 @pytest.fixture(scope="module")

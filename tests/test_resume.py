@@ -1,7 +1,6 @@
 """A run ends with the same bytes whatever ends it on the way, and one of more epochs goes on from a shorter one."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -17,7 +16,7 @@ import tiny_run
 import torch
 from safetensors import SafetensorError
 
-from textbloom.core import errors, paths, run_folder, tensors
+from textbloom.core import errors, paths, tensors
 from textbloom.core.errors import UserError
 from textbloom.training import finished, loop
 from textbloom.training.trainer import Trainer
@@ -167,32 +166,6 @@ def test_a_disk_that_is_full_while_the_outputs_are_written_costs_no_step_again(p
     monkeypatch.chdir(project)
     tiny_run.train(project / "whole", 2)
     assert files(project / "cut") == files(project / "whole")
-
-
-def test_a_lock_on_a_folder_that_was_forgotten_meanwhile_is_taken_anew(project, monkeypatch):
-    folder, flock = project / "run", fcntl.flock
-
-    def after_the_holder_forgets(file, how):
-        monkeypatch.setattr(fcntl, "flock", flock)
-        shutil.rmtree(folder)
-        flock(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", after_the_holder_forgets)
-    with (
-        run_folder.held(folder),
-        pytest.raises(UserError, match=f"process {os.getpid()} on .* since"),
-        run_folder.held(folder),
-    ):
-        raise AssertionError("two hold the folder")
-
-
-def test_a_file_system_without_locks_is_one_line(project, monkeypatch):
-    def refuse(file, how):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UserError, match=r"run/lock: this file system has no locks"), run_folder.held(project / "run"):
-        raise AssertionError("nothing is locked")
 
 
 def recorded(folder):

@@ -10,9 +10,10 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from textbloom import models
+from textbloom.core.tensors import to_uint8
 from textbloom.models.interfaces import Generator
 from textbloom.models.stackgan import Conditioning
-from textbloom.sampling.generator import load_generator, pixels, save_networks
+from textbloom.sampling.generator import load_generator, save_networks
 from textbloom.training.trainer import TERMS, Trainer
 
 SMALL = {"embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6, "discriminator_text": True}
@@ -122,7 +123,7 @@ def test_a_saved_refinement_is_loaded_with_its_sketcher(tmp_path):
     assert loaded.first is not None
     assert (loaded.size, loaded.first.size, loaded.noise_dim, loaded.first.noise_dim) == (128, 64, 17, 11)
     noise, text = torch.randn(3, 17), torch.randn(3, 12)
-    sketches = pixels(generator.eval().first(noise[:, :11], text))
+    sketches = to_uint8(generator.eval().first(noise[:, :11], text))
     assert torch.equal(loaded.first.sample(text, 0, noise=noise[:, :11]), sketches)
     assert loaded.sample(text, 0, noise=noise).shape == (3, 3, 128, 128)
 

@@ -1,11 +1,6 @@
 """The loop: the same bytes for the same seed, through kills, and one line when it goes wrong."""
 
-import os
-import re
-import subprocess
-import sys
 import threading
-from datetime import datetime, timedelta
 
 import psutil
 import pytest
@@ -13,7 +8,6 @@ import torch
 from test_objectives import CPU, networks, recipe
 
 from textbloom import models
-from textbloom.core import run_folder
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.dataset.prepared import Pictures, Prepared
@@ -107,30 +101,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     assert state.restore(state.file(tmp_path), fresh) is not None
     assert fresh.step == 4
     assert all(torch.isfinite(weights).all() for weights in fresh.generator.parameters())
-
-
-def test_a_second_process_is_told_who_trains(tmp_path):
-    with run_folder.held(tmp_path):
-        code = "import sys\nfrom pathlib import Path\nfrom textbloom import run_folder\n"
-        code += f"with run_folder.held(Path({str(tmp_path)!r})): pass"
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-    assert other.returncode != 0
-    said = re.search(rf"process {os.getpid()} on \S+ since (\S+ \S+) already trains", other.stderr)
-    assert said is not None
-    assert abs(datetime.now().astimezone() - datetime.fromisoformat(said[1])) < timedelta(minutes=1)
-    with run_folder.held(tmp_path):
-        pass
-
-
-def test_a_fingerprint_changes_with_settings_and_with_any_byte(tmp_path):
-    file = tmp_path / "data"
-    file.write_bytes(b"one")
-    first = run_folder.fingerprint({"lr": 1}, [file])
-    assert first == run_folder.fingerprint({"lr": 1}, [file])
-    assert first != run_folder.fingerprint({"lr": 2}, [file])
-    file.write_bytes(b"two")
-    assert first != run_folder.fingerprint({"lr": 1}, [file])
 
 
 def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own():

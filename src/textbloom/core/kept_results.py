@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from textbloom.core import paths, run_folder
+from textbloom.core import paths, resume
 from textbloom.core.tensors import load_tensors, save_tensors
 
 
@@ -16,7 +16,9 @@ def tensors(compute: Callable[[], Mapping[str, Tensor]], settings: Any, files: S
 
     `settings` and `files` are all that decides the result.
     """
-    path = run_folder.shared(paths.KEPT_FEATURES) / f"{run_folder.fingerprint(settings, files)}.safetensors"
+    path = resume.resume_folder(paths.main_workspace(paths.KEPT_FEATURES), settings, files, []).with_suffix(
+        ".safetensors"
+    )
     if not path.exists():
         own = path.with_stem(f"{path.stem}-{os.getpid()}")  # another experiment may be at the same
         save_tensors(own, compute())

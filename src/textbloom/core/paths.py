@@ -1,5 +1,6 @@
 """Where every artefact lies, relative to the project's root, which is the working directory of every stage."""
 
+import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -50,3 +51,8 @@ def trained(which: str) -> Path:
 def raw(dataset: str) -> Path:
     """Folder of a data set's archives."""
     return RAW / dataset
+
+
+def main_workspace(folder: Path) -> Path:
+    """A folder of DVC's main workspace: the temporary ones of experiments go, and DVC clears the outputs of stages."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / folder

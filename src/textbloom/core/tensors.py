@@ -75,6 +75,11 @@ def load_image_ids(path: Path) -> np.ndarray:
         raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
 
 
+def to_uint8(pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures in [-1, 1] as uint8 in 0 to 255, rounded to the nearest."""
+    return pictures.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 @contextmanager
 def _opened(path: Path, device: str) -> Iterator[Any]:
     try:

@@ -11,7 +11,7 @@ from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
-from textbloom.core import devices
+from textbloom.core import runtime
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.features import inception_weights, lite0
@@ -101,7 +101,7 @@ def load(name: str, weights: str | None, layer: str | None) -> Extractor:
     scores = FEATURE_EXTRACTORS_REGISTRY[name].get_default_feature_layer_for_metric("isc")
     # For extractors without a classifier torch-fidelity offers their features in place of class scores.
     logits = scores if scores.startswith("logits") and scores in usable else None
-    device = devices.device()
+    device = runtime.device()
     network = _create(name, list(dict.fromkeys([wanted, logits] if logits else [wanted])), weights, device)
     return Extractor(network, wanted, logits, device)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from textbloom.core import devices, kept_results
+from textbloom.core import kept_results, runtime
 from textbloom.core.tensors import sha256_of
 from textbloom.features import extractors, lite0
 from textbloom.features.extractors import Extractor, Features
@@ -27,7 +27,7 @@ def kept(extractor: Extractor, images: Tensor, what: str) -> Features:
         sha256_of(state),
         sha256_of({"images": images}),
         [version(package) for package in ("torch-fidelity", "timm")],
-        devices.machine(extractor.device),
+        runtime.machine(extractor.device),
     ]
     tensors = kept_results.tensors(compute, settings, [Path(str(module.__file__)) for module in (extractors, lite0)])
     return Features(tensors["features"], tensors.get("logits"))

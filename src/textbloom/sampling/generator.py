@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from textbloom import models
-from textbloom.core import devices, paths
+from textbloom.core import paths, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
 from textbloom.core.seeding import generator_for
-from textbloom.core.tensors import load_tensors, save_tensors
+from textbloom.core.tensors import load_tensors, save_tensors, to_uint8
 from textbloom.models.interfaces import Generator, Refining
 
 WEIGHTS = {"ema": paths.GENERATOR_EMA, "raw": paths.GENERATOR}
@@ -31,11 +31,6 @@ def save_networks(
     save_tensors(folder / paths.GENERATOR_EMA, ema.state_dict())
     save_tensors(folder / paths.DISCRIMINATOR, discriminator.state_dict())
     write_json(folder / paths.MODEL_CONFIG, config)
-
-
-def pixels(pictures: Tensor) -> Tensor:
-    """Pictures in [-1, 1] to uint8 in 0 to 255, rounded to nearest."""
-    return pictures.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 _BATCH = {"cpu": 64, "cuda": 256}  # 256 are a fifth slower on a CPU: they leave its caches
@@ -81,7 +76,7 @@ class TrainedGenerator:
         noise = self.noise(len(embeddings), seed) if noise is None else noise
         batch_size = batch_size or _BATCH[self.device.type]
         batches = zip(noise.split(batch_size), embeddings.split(batch_size), strict=True)
-        return torch.cat([pixels(self.network(z.to(self.device), t.to(self.device))).cpu() for z, t in batches])
+        return torch.cat([to_uint8(self.network(z.to(self.device), t.to(self.device))).cpu() for z, t in batches])
 
 
 def load_generator(folder: Path, which: Literal["ema", "raw"]) -> TrainedGenerator:
@@ -98,7 +93,7 @@ def load_generator(folder: Path, which: Literal["ema", "raw"]) -> TrainedGenerat
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit {folder / paths.MODEL_CONFIG} ({reason}): run `make repro`") from None
-    device = devices.device()
+    device = runtime.device()
     network = network.to(device).eval().requires_grad_(False)
     first = None
     if isinstance(network, Refining):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textbloom.core import devices
+from textbloom.core import runtime
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.text import published
@@ -82,7 +82,7 @@ def load_encoder(name: str, revision: str | None, path: str | None, precision: s
             f"{folder.weights[0]}: sha256 {digest} is not the published {source.sha256} of {name}: delete it and run "
             "again"
         )
-    on = devices.device()
+    on = runtime.device()
     precision = _resolved(precision, on)
     model = _load(folder, on, _DTYPES[precision])
     metadata = {

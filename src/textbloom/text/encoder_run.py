@@ -10,8 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-import textbloom
-from textbloom.core import devices, run_folder
+from textbloom.core import paths, resume, runtime
 from textbloom.core.seeding import seed_for
 from textbloom.text import coding, encoder_data, encoder_training, picture_space, trained_encoder, zero_shot
 
@@ -32,7 +31,7 @@ def train_and_measure(
     ascending.
     A run that was killed goes on where it stopped, if data, schedule and code are the same.
     """
-    device = devices.device()
+    device = runtime.device()
     train = encoder_data.select(rows, image_ids, features, ("train", "val"))
     test = encoder_data.select(rows, image_ids, features, ("test",))
     space = picture_space.fit(train.features, coding.EMBEDDING_DIM)
@@ -43,7 +42,7 @@ def train_and_measure(
     torch.manual_seed(seed_for(schedule.seed, "text encoder weights"))
     trainer = encoder_training.EncoderTrainer(coder.network(), pairs, schedule, device)
     work = _run_folder(name, rows, features, schedule, device)
-    with run_folder.held(work):
+    with resume.lock(work):
         losses = encoder_training.train(trainer, work)
         encoder = trained_encoder.save(folder, name, coder, trainer.network, asdict(schedule))
         metrics = {
@@ -54,7 +53,7 @@ def train_and_measure(
             "train_loss": round(losses[-1], 5),
             **_zero_shot(encoder, space, train, test),
         }
-        run_folder.forget(work)
+        resume.remove(work)
     return metrics
 
 
@@ -82,6 +81,5 @@ def _run_folder(
 ) -> Path:
     parts = [rows.to_csv().encode(), *(values.contiguous().numpy().tobytes() for values in features.values())]
     data = [hashlib.sha256(part).hexdigest() for part in parts]
-    package = Path(textbloom.__file__).parent
-    files = [*sorted((package / "text").glob("*.py")), package / "seeding.py"]
-    return run_folder.of([name, asdict(schedule), data, devices.arithmetic(device)], files)
+    settings = [name, asdict(schedule), data, runtime.arithmetic(device)]
+    return resume.resume_folder(paths.main_workspace(paths.RESUME), settings, [], ["text", "features", "core"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from textbloom.core import devices
+from textbloom.core import runtime
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.core.seeding import generator_for
@@ -99,7 +99,7 @@ class EncoderTrainer:
         self.pairs = pairs
         self.schedule = schedule
         self.device = device
-        self.autocast = devices.autocast_dtype(schedule.precision, device)
+        self.autocast = runtime.autocast_dtype(schedule.precision, device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=schedule.lr, fused=True)
         self.steps_per_epoch = math.ceil(len(pairs) / min(schedule.batch_size, pairs.classes))
         self.step = 0

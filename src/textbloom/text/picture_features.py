@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textbloom.core import devices, kept_results
+from textbloom.core import kept_results, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.data import pictures as decoding
@@ -38,7 +38,7 @@ class Reader:
     """
 
     def __init__(self) -> None:
-        self.device = devices.device()
+        self.device = runtime.device()
         extractor = lite0.EfficientNetLite0(lite0.NAME, ["1280"]).eval().to(self.device)
         self._network: Any = extractor.network
         self._maps: list[Tensor] = []
@@ -68,7 +68,7 @@ def kept(photos: Iterable[Photo], image_ids: Sequence[int], manifest: Path) -> d
     It takes minutes and depends on nothing that a search for the best training changes: its file outlives the run.
     """
     files = [manifest, *(Path(str(module)) for module in (__file__, decoding.__file__, lite0.__file__))]
-    settings = [devices.machine(devices.device()), list(image_ids)]
+    settings = [runtime.machine(runtime.device()), list(image_ids)]
     return kept_results.tensors(lambda: extract(photos, image_ids, Reader()), settings, files)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from textbloom.core import devices
+from textbloom.core import runtime
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
 from textbloom.core.progress import progress
@@ -76,4 +76,4 @@ def load(folder: Path) -> TrainedEncoder:
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     metadata = {"name": config["name"], "revision": "trained", "sha256": digest}
-    return TrainedEncoder(coding, network.to(devices.device()).eval(), metadata)
+    return TrainedEncoder(coding, network.to(runtime.device()).eval(), metadata)

@@ -3,14 +3,14 @@
 import os
 from pathlib import Path
 
-from textbloom.core import paths, run_folder
+from textbloom.core import paths
 
 KEPT = 2  # states; each takes four times its generator and three times its discriminator on disk
 
 
 def folder() -> Path:
     """Where they lie."""
-    return run_folder.shared(paths.FINISHED)
+    return paths.main_workspace(paths.FINISHED)
 
 
 def keep(state: Path, lineage: str, epochs: int) -> None:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from textbloom.core.progress import progress
-from textbloom.core.tensors import sha256_of
-from textbloom.sampling.generator import pixels
+from textbloom.core.tensors import sha256_of, to_uint8
 from textbloom.training import health, state
 from textbloom.training.data import TrainingPairs
 from textbloom.training.trainer import TERMS, Trainer
@@ -177,4 +176,4 @@ def _won(epoch: int) -> str:
 @torch.no_grad()
 def _sheet(trainer: Trainer, fixed: Fixed) -> Tensor:
     """The averaged generator's pictures on the fixed noise and text, uint8 [n, 3, S, S]."""
-    return pixels(trainer.ema.network(fixed.noise.to(trainer.device), fixed.text.to(trainer.device))).cpu()
+    return to_uint8(trainer.ema.network(fixed.noise.to(trainer.device), fixed.text.to(trainer.device))).cpu()

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-import textbloom
-from textbloom.core import devices, paths, provenance, run_folder
+from textbloom.core import paths, resume, runtime
 from textbloom.core.files import replacing, write_json
 from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import load_metadata, save_tensors
@@ -80,8 +79,8 @@ def run(
     stream = generator_for(recipe.seed, "progress noise")
     noise = torch.randn(len(shown), trainer.generator.noise_dim, generator=stream)
     lineage = _lineage(config, recipe, plan, data, weights, device, ranks)
-    folder = run_folder.of([lineage, plan.epochs, plan.warm_start], [])
-    with run_folder.held(folder) if ranks.first else nullcontext():
+    folder = resume.resume_folder(paths.main_workspace(paths.RESUME), [lineage, plan.epochs, plan.warm_start], [], [])
+    with resume.lock(folder) if ranks.first else nullcontext():
         log = loop.train(
             trainer,
             pairs,
@@ -105,10 +104,10 @@ def run(
         write_json(outputs.metrics, summary(trainer, pairs, log) | parent)
         if log.steps_here:  # else a killed run had trained to the end and left only the outputs to write
             speed = log.steps_here * plan.batch_size / log.seconds
-            provenance.record(outputs.provenance, seconds=log.seconds, images_per_second=speed)
+            runtime.record_provenance(outputs.provenance, seconds=log.seconds, images_per_second=speed)
         if plan.warm_start is not None:
             finished.keep(state.file(folder), lineage, plan.epochs)
-        run_folder.forget(folder)
+        resume.remove(folder)
 
 
 def _start(lineage: str, plan: Plan, folder: Path, ranks: Ranks) -> loop.Start | None:
@@ -142,8 +141,7 @@ def _lineage(
         {**asdict(recipe), "autocast": str(recipe.autocast)},
         {**asdict(plan), "epochs": None, "warm_start": None},
         hashlib.sha256(data.image_ids.tobytes()).hexdigest(),
-        [*devices.arithmetic(device), ranks.world],
+        [*runtime.arithmetic(device), ranks.world],
     ]
-    package = Path(textbloom.__file__).parent
-    code = [file for part in (".", "models", "training") for file in sorted((package / part).glob("*.py"))]
-    return run_folder.fingerprint(settings, [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS, *weights, *code])
+    files = [paths.IMAGES, paths.EMBEDDINGS, paths.CAPTIONS, *weights]
+    return resume.resume_folder(Path(), settings, files, ["training", "models", "dataset", "core"]).name

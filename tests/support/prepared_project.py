@@ -13,7 +13,7 @@ from textbloom.core import paths
 from textbloom.core.tensors import save_tensors
 from textbloom.sampling.generator import save_networks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 130, 120  # pictures of each split; 20 of the training ones are of split val
 OVERRIDES = ["data.dataset=flowers102", "evaluate.samples=110", "evaluate.extractor=coarse"]
 ENCODER = {"name": "any", "sha256": "0" * 64}

@@ -1,0 +1,98 @@
+"""The folder of an unfinished run, so that a killed one continues: its name, its lock, and its end."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from textbloom.core.errors import UserError
+
+_PACKAGE = Path(__file__).parents[1]  # src/textbloom, whose folders are the rooms
+
+
+def resume_folder(root: Path, settings: Any, files: Sequence[Path], rooms: Sequence[str]) -> Path:
+    """The folder below `root` of the run that these arguments decide: equal ones give the same folder.
+
+    Args:
+        root: where unfinished runs lie.
+        settings: all that decides the result beside files and code; anything that JSON can hold.
+        files: the data that the run reads; their bytes count, not their names.
+        rooms: the folders of src/textbloom whose source decides the result, such as "training" or "models"; an edit
+            elsewhere, of a plot for example, does not lose the run.
+    """
+    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in files:
+        name.update(_digest(path))
+    for source in sorted(source for room in rooms for source in (_PACKAGE / room).rglob("*.py")):
+        name.update(str(source.relative_to(_PACKAGE)).encode() + _digest(source))
+    return root / name.hexdigest()[:16]
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Reserve a run's folder for this process; a second process gets a UserError that names the first.
+
+    The kernel keeps the lock, so it ends with the process, however that ends. `remove` the folder only under it.
+    """
+    with _locked(folder) as file:
+        file.truncate(0)
+        since = datetime.now().astimezone().isoformat(" ", "seconds")
+        file.write(f"{os.getpid()} on {socket.gethostname()} since {since}")
+        file.flush()
+        yield
+
+
+def remove(folder: Path) -> None:
+    """Remove the folder of a finished run, which the caller has locked."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[IO[str]]:
+    path = folder / "lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            opened = path.open("a+")
+        except FileNotFoundError:  # the process before this one removed the folder since the line above
+            continue
+        with opened as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{folder}: process {file.read() or '(unknown)'} already trains this very run; wait for it or end "
+                    "it"
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                raise UserError(
+                    f"{path}: this file system has no locks ({error.strerror}): mount it with them, or move the project"
+                ) from None
+            # The process that had the lock may have removed the folder after this one opened the file: then the lock
+            # is on a file without a name, and another process could lock its successor.
+            if _is(file, path):
+                yield file
+                return
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
