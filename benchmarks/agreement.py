@@ -13,11 +13,12 @@ import torch
 from torch.utils.data import TensorDataset
 from training import Notebook, Ours, prepared
 
-from textbloom.core import paths, runtime
+from textbloom import config
+from textbloom.core import runtime
 from textbloom.dataset.prepared import load
 
 EPOCHS, PICTURES, SEEDS = 8, 1024, (1, 2, 3)
-FILES = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
+FILES = (config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS)
 Curve = list[tuple[float, float]]
 
 

@@ -2,21 +2,21 @@
 
 from functools import partial
 
-from textbloom import config as params
-from textbloom.core import errors, paths
+from textbloom import config
+from textbloom.core import errors
 from textbloom.data import captions, registry, splits
 
 
 def main() -> None:
-    p = params.load()
+    p = config.load()
     dataset = registry.open_dataset(p.data.dataset)
-    folder = paths.raw(p.data.dataset)
+    folder = config.raw(p.data.dataset)
     published = partial(dataset.published_split, folder)
     records = splits.divide(dataset.entries(folder), p.data.split, p.data.split_seed, published)
     kept, leaks = captions.without_leaks(records, dataset.photos(folder))
     used = captions.first(kept, p.data.limit)
     per_image = None if p.captions.per_image == "all" else p.captions.per_image
-    captions.write(paths.CAPTIONS, used, per_image)
+    captions.write(config.CAPTIONS, used, per_image)
     for record in leaks:
         print(f"image {record.image_id} of {record.split} left out: an identical photo is in another split")
     print(captions.summary(used))

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from textbloom import config as params
-from textbloom.core import errors, paths
+from textbloom import config
+from textbloom.core import errors
 from textbloom.data.obtain import Drawing, Fetching, Packing, obtain
 
 
 def main() -> None:
-    p = params.load()
-    fetching = Fetching(p.data.mirror, p.data.checksums, paths.DOWNLOADS / p.data.dataset)
+    p = config.load()
+    fetching = Fetching(p.data.mirror, p.data.checksums, config.DOWNLOADS / p.data.dataset)
     drawing = Drawing(p.drawn.count, p.drawn.seed)
     packing = Packing(Path(p.data.path))
-    for name, entry in obtain(p.data.dataset, paths.raw(p.data.dataset), fetching, drawing, packing).items():
+    for name, entry in obtain(p.data.dataset, config.raw(p.data.dataset), fetching, drawing, packing).items():
         print(f"{name}: {entry.bytes:,} bytes, sha256 {entry.sha256}")
 
 

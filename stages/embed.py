@@ -1,20 +1,20 @@
 """Encode every caption row once; the vectors are frozen from here on."""
 
-from textbloom import config as params
-from textbloom.core import errors, paths, runtime
+from textbloom import config
+from textbloom.core import errors, runtime
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import read_captions
 from textbloom.text.opening import open_encoder
 
 
 def main() -> None:
-    p = params.load()
+    p = config.load()
     runtime.portable(p.portable)
-    captions = read_captions(paths.CAPTIONS)["caption"].tolist()
+    captions = read_captions(config.CAPTIONS)["caption"].tolist()
     pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
-    encoder = open_encoder(*pretrained, trained=paths.TEXT_ENCODER)
+    encoder = open_encoder(*pretrained, trained=config.TEXT_ENCODER)
     embeddings = encoder.encode(captions, p.encoder.batch_size)
-    save_tensors(paths.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})
+    save_tensors(config.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 import torch
 
-from textbloom import config as params
-from textbloom import models
+from textbloom import config, models
 from textbloom.core import errors, paths, runtime
 from textbloom.core.seeding import seed_for
 from textbloom.dataset import prepared
@@ -13,14 +12,14 @@ from textbloom.training.trainer import Recipe
 
 
 def main() -> None:
-    p = params.load()
+    p = config.load()
     runtime.portable(p.portable)
     runtime.deterministic(p.train.deterministic)
     ranks = launch.join(p.train.devices)
     device = runtime.device()
-    data = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
+    data = prepared.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, ("train", "val"))
 
-    first = load_generator(paths.BASE, "ema")
+    first = load_generator(config.BASE, "ema")
     network = {**first.config["network"], "size": p.images.size}
     torch.manual_seed(seed_for(p.seed, "refiner weights"))
     networks = models.refine(first.network, **network)
@@ -39,11 +38,11 @@ def main() -> None:
         "refine", p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every, p.train.flips
     )
     outputs = session.Outputs(
-        paths.REFINED, paths.REFINE_LOSSES, paths.REFINE_METRICS, paths.PROVENANCE / "refine.json"
+        config.REFINED, config.REFINE_LOSSES, config.REFINE_METRICS, config.PROVENANCE / "refine.json"
     )
-    config = {"network": network, "first": first.config["network"]}
-    weights = [paths.BASE / paths.GENERATOR_EMA]
-    session.run(networks, config, recipe, plan, data, outputs, device, ranks, weights)
+    description = {"network": network, "first": first.config["network"]}
+    weights = [config.BASE / paths.GENERATOR_EMA]
+    session.run(networks, description, recipe, plan, data, outputs, device, ranks, weights)
 
 
 if __name__ == "__main__":

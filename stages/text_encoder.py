@@ -1,17 +1,17 @@
 """Train the text encoder where the project trains it itself, and measure it on the held-out classes."""
 
-from textbloom import config as params
-from textbloom.core import errors, paths
+from textbloom import config
+from textbloom.core import errors
 from textbloom.core.files import replacing, write_json
 from textbloom.text import TRAINED_HERE
 
 
 def main() -> None:
-    p = params.load()
+    p = config.load()
     if p.encoder.name not in TRAINED_HERE:
-        with replacing(paths.TEXT_ENCODER) as folder:
+        with replacing(config.TEXT_ENCODER) as folder:
             write_json(folder / "config.json", {"trained": False})
-        write_json(paths.ENCODER_METRICS, {"encoder": p.encoder.name, "trained": False})
+        write_json(config.ENCODER_METRICS, {"encoder": p.encoder.name, "trained": False})
         return
     # Imported here: other encoders must not wait for torch.
     from textbloom.core import runtime
@@ -21,8 +21,8 @@ def main() -> None:
     from textbloom.text.encoder_training import Schedule
 
     runtime.portable(p.portable)
-    archives = paths.raw(p.data.dataset)
-    ids = image_ids.captioned(paths.CAPTIONS)
+    archives = config.raw(p.data.dataset)
+    ids = image_ids.captioned(config.CAPTIONS)
     photos = registry.open_dataset(p.data.dataset).photos(archives)
     features = picture_features.kept(photos, ids, archives / "manifest.json")
     schedule = Schedule(
@@ -33,11 +33,11 @@ def main() -> None:
         lr_decay=p.encoder_training.lr_decay,
         precision=p.encoder_training.precision,
     )
-    with replacing(paths.TEXT_ENCODER) as folder:
+    with replacing(config.TEXT_ENCODER) as folder:
         metrics = encoder_run.train_and_measure(
-            p.encoder.name, read_captions(paths.CAPTIONS), ids, features, schedule, folder
+            p.encoder.name, read_captions(config.CAPTIONS), ids, features, schedule, folder
         )
-    write_json(paths.ENCODER_METRICS, metrics | {"picture_features": picture_features.NAME})
+    write_json(config.ENCODER_METRICS, metrics | {"picture_features": picture_features.NAME})
 
 
 if __name__ == "__main__":

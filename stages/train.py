@@ -2,9 +2,8 @@
 
 import torch
 
-from textbloom import config as params
-from textbloom import models
-from textbloom.core import errors, paths, runtime
+from textbloom import config, models
+from textbloom.core import errors, runtime
 from textbloom.core.seeding import seed_for
 from textbloom.dataset import prepared
 from textbloom.training import launch, session
@@ -12,12 +11,12 @@ from textbloom.training.trainer import Recipe
 
 
 def main() -> None:
-    p = params.load()
+    p = config.load()
     runtime.portable(p.portable)
     runtime.deterministic(p.train.deterministic)
     ranks = launch.join(p.train.devices)
     device = runtime.device()
-    data = prepared.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, ("train", "val"))
+    data = prepared.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, ("train", "val"))
 
     size = p.train.size or p.images.size
     network = {"size": size, "embedding_dim": data.embeddings.shape[1], **p.model.model_dump()}
@@ -37,7 +36,7 @@ def main() -> None:
     plan = session.Plan(
         "train", size, p.train.epochs, p.train.batch_size, p.train.grid_every, p.train.flips, p.train.warm_start
     )
-    outputs = session.Outputs(paths.BASE, paths.LOSSES, paths.TRAIN_METRICS, paths.PROVENANCE / "train.json")
+    outputs = session.Outputs(config.BASE, config.LOSSES, config.TRAIN_METRICS, config.PROVENANCE / "train.json")
     session.run(networks, {"network": network}, recipe, plan, data, outputs, device, ranks)
 
 

@@ -9,7 +9,7 @@ from test_objectives import CPU, batch, networks, recipe, three_pass_losses
 from test_params import DEFAULT
 from test_training import prepared
 
-from textbloom import config as params
+from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
 from textbloom.training.data import TrainingPairs
@@ -103,7 +103,7 @@ def test_a_batch_that_cannot_be_shared_names_the_keys(changes, told):
     values = yaml.safe_load(DEFAULT)
     values["train"].update(changes)
     with pytest.raises(UserError, match=told):
-        params.parse(yaml.safe_dump(values), "params.yaml")
+        config.parse(yaml.safe_dump(values), "params.yaml")
 
 
 def test_the_second_stage_shares_its_own_batch():
@@ -111,4 +111,4 @@ def test_the_second_stage_shares_its_own_batch():
     values["images"]["size"], values["refine"]["to"], values["train"]["size"] = 128, [128], 64
     values["train"]["devices"], values["refine"]["batch_size"] = 4, 42
     with pytest.raises(UserError, match=r"refine\.batch_size: 42 .* train\.devices \(4\)"):
-        params.parse(yaml.safe_dump(values), "params.yaml")
+        config.parse(yaml.safe_dump(values), "params.yaml")

@@ -10,8 +10,8 @@ from support import prepared_project
 from support.prepared_project import Coarse, flat_pictures
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
+from textbloom import config
 from textbloom.app import cli, comparison
-from textbloom.core import paths
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.dataset import judged
@@ -27,7 +27,7 @@ def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         torch.manual_seed(0)
         prepared_project.write(tmp_path / name)
     prepared_project.write_generator(tmp_path / "other", noise_dim=9, embedding_dim=20)
-    other = tmp_path / "other" / paths.EMBEDDINGS
+    other = tmp_path / "other" / config.EMBEDDINGS
     save_tensors(other, {"embeddings": torch.randn(250, 20)}, {"encoder": prepared_project.ENCODER})
     monkeypatch.chdir(tmp_path / "own")
     return tmp_path
@@ -38,7 +38,7 @@ def opened(name: str, folder: str = ".") -> comparison.System:
 
 
 def compared(seed: int = 1) -> measures.Compared:
-    sides = judged.load(paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS, seed, 64)
+    sides = judged.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, seed, 64)
     return measures.compared(sides, 110, seed)
 
 
@@ -74,23 +74,23 @@ def test_equal_systems_get_equal_measures_and_each_takes_its_part_of_the_same_no
     assert found["first"] == found["second"] != found["other"]
     noise = torch.randn(2, 9)
     captions = ["flower 200", "flower 201"]
-    vectors = load_tensors(paths.EMBEDDINGS)["embeddings"][200:202]
+    vectors = load_tensors(config.EMBEDDINGS)["embeddings"][200:202]
     assert torch.equal(first.pictures(captions, noise), first.generator.sample(vectors, 0, noise[:, :5]))
 
 
 def test_a_system_is_not_asked_for_captions_that_it_trained_on(projects):
     own = opened("own")
-    table = projects / "other" / paths.CAPTIONS
+    table = projects / "other" / config.CAPTIONS
     table.write_text(table.read_text().replace(",test,0,flower 200\n", ",train,0,flower 200\n"))
     other = opened("other", "../other")
     assert "flower 200" in own.embeddings and "flower 200" not in other.embeddings
-    with pytest.raises(UserError, match=r"other: its data/captions\.csv holds no test caption 'flower 200'"):
+    with pytest.raises(UserError, match=r"other: its data/captions\.csv has no test caption 'flower 200'"):
         other.pictures(["flower 200"], torch.randn(1, 9))
 
 
 def test_embeddings_of_another_encoder_are_refused(projects):
-    embeddings = load_tensors(paths.EMBEDDINGS)
-    save_tensors(paths.EMBEDDINGS, embeddings, {"encoder": {"name": "any", "sha256": "1" * 64}})
+    embeddings = load_tensors(config.EMBEDDINGS)
+    save_tensors(config.EMBEDDINGS, embeddings, {"encoder": {"name": "any", "sha256": "1" * 64}})
     with pytest.raises(UserError, match=r"A: data/embeddings\.safetensors is of another encoder than its generator"):
         opened("A")
 

@@ -14,7 +14,7 @@ from support.prepared_project import TEST, TRAIN, Classifier, Coarse, flat_pictu
 from torch import Tensor
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
-from textbloom import config as params
+from textbloom import config
 from textbloom.core import paths, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
@@ -41,7 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run_stage() -> dict[str, Any]:
     runpy.run_path(str(ROOT / "stages" / "evaluate.py"), run_name="__main__")
-    return json.loads(paths.EVAL_METRICS.read_text())
+    return json.loads(config.EVAL_METRICS.read_text())
 
 
 def sampling(make: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def sampling(make: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(project):
     metrics = run_stage()
-    first = paths.EVAL_METRICS.read_bytes()
+    first = config.EVAL_METRICS.read_bytes()
     assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT
     assert list(metrics) == sorted(metrics)
     assert {key: metrics[key] for key in sorted(CONDITIONS)} == {
@@ -71,11 +71,11 @@ def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(projec
     }
     assert all(float(f"{value:.6g}") == value for value in metrics.values() if isinstance(value, float))
     run_stage()
-    assert paths.EVAL_METRICS.read_bytes() == first
+    assert config.EVAL_METRICS.read_bytes() == first
 
 
 def test_a_classifier_gives_an_inception_score_and_a_set_layer_is_recorded(project):
-    params.apply(None, ["evaluate.extractor=classifier", "evaluate.layer=coarse"])
+    config.apply(None, ["evaluate.extractor=classifier", "evaluate.layer=coarse"])
     metrics = run_stage()
     assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | {"inception_score", "layer"}
     assert metrics["layer"] == "coarse"
@@ -120,22 +120,22 @@ def test_a_generator_that_always_paints_the_same_is_far_off(project, monkeypatch
     ],
 )
 def test_bad_parameters_are_refused_in_one_line_and_the_earlier_record_stays(project, overrides, message):
-    write_json(paths.EVAL_METRICS, {"earlier": 1})
-    params.apply(None, overrides)
+    write_json(config.EVAL_METRICS, {"earlier": 1})
+    config.apply(None, overrides)
     with pytest.raises(SystemExit, match=message) as caught:
         run_stage()
     assert "\n" not in str(caught.value)
-    assert json.loads(paths.EVAL_METRICS.read_text()) == {"earlier": 1}
+    assert json.loads(config.EVAL_METRICS.read_text()) == {"earlier": 1}
 
 
 def test_too_few_training_pictures_are_refused(project):
-    paths.CAPTIONS.write_text(paths.CAPTIONS.read_text().replace(",train,", ",unused,", 21))
+    config.CAPTIONS.write_text(config.CAPTIONS.read_text().replace(",train,", ",unused,", 21))
     with pytest.raises(SystemExit, match=r"evaluate\.samples: 110 is more than the 109 training pictures"):
         run_stage()
 
 
 def hold_nothing_out() -> None:
-    paths.CAPTIONS.write_text(paths.CAPTIONS.read_text().replace(",test,", ",train,"))
+    config.CAPTIONS.write_text(config.CAPTIONS.read_text().replace(",test,", ",train,"))
 
 
 def test_without_held_out_pictures_a_half_of_the_training_ones_is_compared_and_the_record_says_so(project, monkeypatch):
@@ -146,12 +146,12 @@ def test_without_held_out_pictures_a_half_of_the_training_ones_is_compared_and_t
     assert (metrics["split"], metrics["n_real"]) == ("train", 110)
     assert metrics["frechet_distance"] == pytest.approx(0, abs=1e-4)
     assert metrics["real_floor"] > 0
-    params.apply(None, ["evaluate.samples=126"])
+    config.apply(None, ["evaluate.samples=126"])
     with pytest.raises(SystemExit, match="126 is more than the 125 pictures in a half of the training ones; lower it"):
         run_stage()
 
 
-FILES = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
+FILES = (config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS)
 
 
 def test_held_out_pictures_are_judged_and_all_training_ones_are_the_others(project):
@@ -161,8 +161,8 @@ def test_held_out_pictures_are_judged_and_all_training_ones_are_the_others(proje
 
 
 def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_follow_the_seed(project):
-    whole = load_tensors(paths.IMAGES)["images"]
-    vectors = load_tensors(paths.EMBEDDINGS)["embeddings"]
+    whole = load_tensors(config.IMAGES)["images"]
+    vectors = load_tensors(config.EMBEDDINGS)["embeddings"]
     hold_nothing_out()
     sides = judged.load(*FILES, seed=1, size=64)
     assert (sides.seen, sides.split) == (True, "train")
@@ -183,10 +183,10 @@ def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_f
 
 def test_equal_pictures_are_in_one_half(project):
     hold_nothing_out()
-    images = load_tensors(paths.IMAGES)["images"]
+    images = load_tensors(config.IMAGES)["images"]
     images[:140] = images[0]
     images[200:210] = images[200]
-    save_tensors(paths.IMAGES, {"images": images})
+    save_tensors(config.IMAGES, {"images": images})
     for seed in range(8):
         sides = judged.load(*FILES, seed=seed, size=64)
         sets = [
@@ -213,7 +213,7 @@ def test_a_subset_keeps_each_pictures_captions_and_their_vectors_in_order():
 
 
 def test_a_missing_generator_is_refused(project):
-    (paths.BASE / paths.GENERATOR_EMA).unlink()
+    (config.BASE / paths.GENERATOR_EMA).unlink()
     with pytest.raises(SystemExit, match=r"generator-ema\.safetensors is missing"):
         run_stage()
 
@@ -232,7 +232,7 @@ def test_a_number_that_is_not_finite_is_refused_by_name(value):
 
 @pytest.fixture
 def pictures(project: Path) -> measures.Compared:
-    files = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
+    files = (config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS)
     return measures.compared(judged.load(*files, seed=1, size=64), 100, seed=1)
 
 
@@ -254,7 +254,7 @@ def agreement(images: Tensor, names: list[str], which: str) -> float:
 
 def test_colours_are_compared_with_the_rows_of_the_same_image_id(pictures, monkeypatch):
     monkeypatch.setattr(named_colours, "colour_accuracy", agreement)
-    images = load_tensors(paths.IMAGES)["images"]
+    images = load_tensors(config.IMAGES)["images"]
     rows = [f"{i + 1},{image[0, 0, 0]},{image[2, 0, 0]}" for i, image in enumerate(images)]
     table = Path("attributes.csv")
     table.write_text("\n".join(["image_id,petal_colour,centre_colour", *reversed(rows), ""]))

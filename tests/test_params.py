@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from textbloom import config as params
+from textbloom import config
 from textbloom.core.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
-def changed(key: str, value: str) -> params.Params:
+def changed(key: str, value: str) -> config.Params:
     """The default with the line of `section.name` replaced by `name: value`."""
     section, name = key.split(".")
     lines, inside = DEFAULT.splitlines(), False
@@ -21,7 +21,7 @@ def changed(key: str, value: str) -> params.Params:
             inside = line.startswith(f"{section}:")
         if inside and line.strip().startswith(f"{name}:"):
             lines[number] = f"  {value}" if ":" in value.split("#")[0] else f"  {name}: {value}"
-            return params.parse("\n".join(lines), "params.yaml")
+            return config.parse("\n".join(lines), "params.yaml")
     raise AssertionError(key)
 
 
@@ -72,7 +72,7 @@ def test_a_missing_key_is_named():
     values = yaml.safe_load(DEFAULT)
     del values["objective"]["pixel_l1"]
     with pytest.raises(UserError, match=r"objective\.pixel_l1: missing"):
-        params.parse(yaml.safe_dump(values), "params.yaml")
+        config.parse(yaml.safe_dump(values), "params.yaml")
 
 
 def test_a_discriminator_without_text_cannot_be_matching_aware():
@@ -82,7 +82,7 @@ def test_a_discriminator_without_text_cannot_be_matching_aware():
 
 def test_values_cannot_be_changed_after_loading():
     with pytest.raises(ValueError, match="frozen"):
-        params.parse(DEFAULT, "params.yaml").train.lr = 1.0
+        config.parse(DEFAULT, "params.yaml").train.lr = 1.0
 
 
 def test_every_key_has_a_comment_that_names_its_stages():
@@ -108,9 +108,9 @@ def comments(text: str) -> list[str]:
 
 
 def test_overrides_change_their_keys_alone_and_keep_every_comment(project):
-    params.apply(None, ["train.lr=1e-4", "data.mirror=http://127.0.0.1:8000/", "data.limit=200", "encoder.path=a=b"])
+    config.apply(None, ["train.lr=1e-4", "data.mirror=http://127.0.0.1:8000/", "data.limit=200", "encoder.path=a=b"])
     text = (project / "params.yaml").read_text(encoding="utf-8")
-    after, before = params.load(), params.parse(DEFAULT, "")
+    after, before = config.load(), config.parse(DEFAULT, "")
     assert (after.train.lr, after.data.mirror, after.data.limit) == (1e-4, "http://127.0.0.1:8000/", 200)
     assert after.encoder.path == "a=b"
     assert comments(text) == comments(DEFAULT)
@@ -118,11 +118,11 @@ def test_overrides_change_their_keys_alone_and_keep_every_comment(project):
 
 
 def test_a_list_is_written_beside_its_comment(project):
-    params.apply(None, ["refine.to=[128]", "images.size=128", "train.size=64"])
+    config.apply(None, ["refine.to=[128]", "images.size=128", "train.size=64"])
     text = (project / "params.yaml").read_text(encoding="utf-8")
-    assert params.load().refine.to == [128]
+    assert config.load().refine.to == [128]
     assert "  to: [128]  " in text and comments(text) == comments(DEFAULT)
-    params.apply(None, ["refine.to=[]", "images.size=64", "train.size=null"])
+    config.apply(None, ["refine.to=[]", "images.size=64", "train.size=null"])
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
 
 
@@ -136,7 +136,7 @@ def test_a_list_is_written_beside_its_comment(project):
 )
 def test_a_second_stage_that_does_not_fit_is_refused_with_the_mend(project, changes, said):
     with pytest.raises(UserError, match=said):
-        params.apply(None, changes)
+        config.apply(None, changes)
 
 
 @pytest.mark.parametrize(
@@ -151,36 +151,36 @@ def test_a_second_stage_that_does_not_fit_is_refused_with_the_mend(project, chan
 )
 def test_a_refused_override_leaves_the_file_as_it_was(project, override, said):
     with pytest.raises(UserError, match=said):
-        params.apply(None, [override])
+        config.apply(None, [override])
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
     assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "presets"]
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(project):
     with pytest.raises(UserError, match=r"'roses' is unknown; there are: .*flowers102-dcgan-bert"):
-        params.apply("roses", [])
+        config.apply("roses", [])
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "presets").glob("*.yaml")])
 def test_every_preset_is_valid_and_undone_by_the_embedded_default(project, name):
-    params.apply(name, [])
-    params.load()
-    params.apply("drawn-dcgan-bert", [])
+    config.apply(name, [])
+    config.load()
+    config.apply("drawn-dcgan-bert", [])
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
 
 
 def test_a_preset_leaves_nothing_behind_for_the_next_and_touches_no_key_that_none_sets(project):
-    params.apply("drawn-plain", ["data.mirror=kept"])
+    config.apply("drawn-plain", ["data.mirror=kept"])
     alone = (project / "params.yaml").read_text(encoding="utf-8")
-    params.apply("cub200-dcgan-bert", ["train.epochs=3"])
-    params.apply("drawn-plain", [])
+    config.apply("cub200-dcgan-bert", ["train.epochs=3"])
+    config.apply("drawn-plain", [])
     assert (project / "params.yaml").read_text(encoding="utf-8") == alone
-    assert params.load().data.mirror == "kept"
+    assert config.load().data.mirror == "kept"
 
 
 def test_the_published_preset_states_the_published_configuration(project):
-    params.apply("flowers102-dcgan-bert", [])
-    p = params.load()
+    config.apply("flowers102-dcgan-bert", [])
+    p = config.load()
     assert (p.model.features, p.train.batch_size, p.train.epochs) == (128, 1024, 500)
     assert (p.train.lr, p.train.beta1, p.train.beta2) == (2e-4, 0.5, 0.999)
     assert (p.objective.feature_matching, p.objective.pixel_l1) == (100.0, 50.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom.core import paths
+from textbloom import config
 from textbloom.core.files import write_text
 from textbloom.core.tensors import load_rows, load_tensors, save_tensors, shape_of
 from textbloom.dataset.prepared import read_captions
@@ -47,15 +47,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "9,2,val,2,e",
         "12,4,test,0,f",
     ]
-    write_text(paths.CAPTIONS, "\n".join([HEADER, *rows, ""]))
-    write_text(paths.IMAGE_IDS, "image_id\n3\n7\n9\n12\n")
-    save_tensors(paths.IMAGES, {"images": torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)})
+    write_text(config.CAPTIONS, "\n".join([HEADER, *rows, ""]))
+    write_text(config.IMAGE_IDS, "image_id\n3\n7\n9\n12\n")
+    save_tensors(config.IMAGES, {"images": torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)})
     return tmp_path
 
 
 def test_the_counts_are_flat_sorted_and_true(project):
     run()
-    found = json.loads(paths.DATA_METRICS.read_text())
+    found = json.loads(config.DATA_METRICS.read_text())
     assert list(found) == sorted(found)
     assert found == {
         "captions": 7,
@@ -75,11 +75,11 @@ def test_the_counts_are_flat_sorted_and_true(project):
 
 
 def test_a_split_without_images_counts_zero_and_the_sheet_is_drawn(project):
-    write_text(paths.CAPTIONS, paths.CAPTIONS.read_text().replace("test", "train").replace("val", "train"))
+    write_text(config.CAPTIONS, config.CAPTIONS.read_text().replace("test", "train").replace("val", "train"))
     run()
-    found = json.loads(paths.DATA_METRICS.read_text())
+    found = json.loads(config.DATA_METRICS.read_text())
     assert (found["images_test"], found["classes_test"], found["images_train"]) == (0, 0, 4)
-    with Image.open(paths.DATA_SHEET) as sheet:
+    with Image.open(config.DATA_SHEET) as sheet:
         sheet.load()
 
 
@@ -90,19 +90,19 @@ def test_each_picture_stands_over_its_own_caption_class_and_split_and_the_bytes_
     save = Sheet.save
     monkeypatch.setattr(Sheet, "save", lambda self, path: (sheets.append(self), save(self, path))[1])
     run()
-    first = paths.DATA_SHEET.read_bytes()
+    first = config.DATA_SHEET.read_bytes()
     [row] = sheets[0].rows
     assert row.beneath == ["a", "a", "c", "f"]
     assert row.tags == ["class 1 · train", "class 2 · train", "class 2 · val", "class 4 · test"]
-    assert torch.equal(row.pictures, load_tensors(paths.IMAGES)["images"])
+    assert torch.equal(row.pictures, load_tensors(config.IMAGES)["images"])
     run()
-    assert paths.DATA_SHEET.read_bytes() == first
+    assert config.DATA_SHEET.read_bytes() == first
 
 
 def test_class_0_is_no_class(project):
-    write_text(paths.CAPTIONS, paths.CAPTIONS.read_text().replace(",2,", ",0,").replace("12,4,", "12,0,"))
+    write_text(config.CAPTIONS, config.CAPTIONS.read_text().replace(",2,", ",0,").replace("12,4,", "12,0,"))
     run()
-    found = json.loads(paths.DATA_METRICS.read_text())
+    found = json.loads(config.DATA_METRICS.read_text())
     assert {key: found[key] for key in found if key.startswith("classes")} == {
         "classes": 1,
         "classes_test": 0,
@@ -149,12 +149,12 @@ def test_only_the_wanted_rows_are_read_in_their_order(tmp_path):
 
 
 def test_images_of_other_captions_are_refused_in_one_line(project):
-    write_text(paths.IMAGE_IDS, "image_id\n3\n7\n9\n")
+    write_text(config.IMAGE_IDS, "image_id\n3\n7\n9\n")
     with pytest.raises(SystemExit, match=r"^error: data/image_ids\.csv and data/captions\.csv are not of the same"):
         run()
-    assert not paths.DATA_SHEET.exists()
-    paths.IMAGES.unlink()
-    write_text(paths.IMAGE_IDS, "image_id\n3\n7\n9\n12\n")
+    assert not config.DATA_SHEET.exists()
+    config.IMAGES.unlink()
+    write_text(config.IMAGE_IDS, "image_id\n3\n7\n9\n12\n")
     with pytest.raises(SystemExit, match=r"images\.safetensors is missing"):
         run()
 
@@ -175,5 +175,5 @@ def test_tags_take_a_quiet_line_of_their_own(tmp_path):
 
 
 def test_the_table_is_read_with_every_caption_a_string(project):
-    write_text(paths.CAPTIONS, paths.CAPTIONS.read_text().replace("0,f", "0,nan"))
-    assert preview.choose(read_captions(paths.CAPTIONS))["caption"].tolist()[-1] == "nan"
+    write_text(config.CAPTIONS, config.CAPTIONS.read_text().replace("0,f", "0,nan"))
+    assert preview.choose(read_captions(config.CAPTIONS))["caption"].tolist()[-1] == "nan"

@@ -16,6 +16,7 @@ import tiny_run
 import torch
 from safetensors import SafetensorError
 
+from textbloom import config
 from textbloom.core import errors, paths, tensors
 from textbloom.core.errors import UserError
 from textbloom.training import finished, loop
@@ -31,7 +32,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # what children preload is found by it
-    paths.CAPTIONS.parent.mkdir()
+    config.CAPTIONS.parent.mkdir()
     tiny_run.write_data()
     return tmp_path
 
@@ -50,7 +51,7 @@ def files(folder):
 
 
 def states():
-    return [*paths.RESUME.glob("*/state.safetensors")]
+    return [*config.resume_root().glob("*/state.safetensors")]
 
 
 def in_a_child(folder, stage, project):
@@ -236,4 +237,4 @@ def test_of_finished_runs_the_newest_stay_and_a_run_that_nobody_can_go_on_from_l
     tiny_run.train(project / "run", 2, warm_start=None)
     kept = sorted(path.stem.rpartition("-")[2] for path in finished.folder().iterdir())
     assert kept == [str(epochs) for epochs in range(3, finished.KEPT + 3)]
-    assert [*paths.RESUME.iterdir()] == []
+    assert [*config.resume_root().iterdir()] == []

@@ -12,8 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom import config as params
-from textbloom import models
+from textbloom import config, models
 from textbloom.core.tensors import save_tensors
 from textbloom.sampling.generator import save_networks
 
@@ -37,7 +36,7 @@ OVERRIDES = ["sample.rows=2", "sample.columns=3", "model.features=2", "model.noi
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Prepared data of 20 pictures, 5 of them held out, and an untrained tiny generator with other averaged weights."""
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    params.apply(None, OVERRIDES, tmp_path / "params.yaml")
+    config.apply(None, OVERRIDES, tmp_path / "params.yaml")
     data = tmp_path / "data"
     data.mkdir()
     rows = [f"{i},{i % 4},{'test' if i > 15 else 'val' if i > 12 else 'train'},0,flower {i}" for i in range(1, 21)]
@@ -94,10 +93,10 @@ def test_the_stage_writes_every_sheet_and_the_same_bytes_again(project: Path) ->
 def test_the_sheets_follow_the_seed_and_the_chosen_weights(project: Path) -> None:
     run()
     first = sheets(project)
-    params.apply(None, ["evaluate.generator=raw"], project / "params.yaml")
+    config.apply(None, ["evaluate.generator=raw"], project / "params.yaml")
     run()
     raw = sheets(project)
-    params.apply(None, ["seed=2"], project / "params.yaml")
+    config.apply(None, ["seed=2"], project / "params.yaml")
     run()
     reseeded = sheets(project)
     for name in SHEETS:

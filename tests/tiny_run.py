@@ -8,8 +8,7 @@ import torch
 from test_objectives import CPU, networks, recipe
 from test_training import prepared
 
-from textbloom import models
-from textbloom.core import paths
+from textbloom import config, models
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import Pictures
 from textbloom.training import session
@@ -25,9 +24,9 @@ def outputs(folder: Path) -> session.Outputs:
 def write_data() -> None:
     """In the working directory, the files whose bytes name a run."""
     data = prepared()
-    save_tensors(paths.IMAGES, {"images": data.images.all()})
-    save_tensors(paths.EMBEDDINGS, {"embeddings": data.embeddings}, {"encoder": {"name": "none"}})
-    paths.CAPTIONS.write_text("image_id\n")
+    save_tensors(config.IMAGES, {"images": data.images.all()})
+    save_tensors(config.EMBEDDINGS, {"embeddings": data.embeddings}, {"encoder": {"name": "none"}})
+    config.CAPTIONS.write_text("image_id\n")
 
 
 def train(folder: Path, epochs: int, warm_start: bool | None = False, **changes: object) -> None:

@@ -1,5 +1,10 @@
-"""The typed, frozen, validated view of params.yaml: the only reader and writer of that file."""
+"""The parameters and the paths of the pipeline: the only reader and writer of params.yaml, checked and typed.
 
+Stages and the app read both here and hand values and paths to the rooms, which never import this module. That is why
+no stage of dvc.yaml depends on it: DVC follows the values through `params:` and the files through `deps:` and `outs:`.
+"""
+
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,11 +15,58 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
-from textbloom.core import paths
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
 
 DEFAULT_PRESET = "drawn-dcgan-bert"
+
+# Where the files lie, relative to the project's root, which is the working directory of every stage.
+PARAMS = Path("params.yaml")
+PRESETS = Path("presets")
+
+RAW = Path("data/raw")  # <dataset>/: the archives as published, and manifest.json
+CAPTIONS = Path("data/captions.csv")
+IMAGES = Path("data/images.safetensors")
+IMAGE_IDS = Path("data/image_ids.csv")
+TEXT_ENCODER = Path("data/text_encoder")  # a text encoder trained here, or a note that none was
+EMBEDDINGS = Path("data/embeddings.safetensors")
+
+BASE = Path("models/base")  # what the train stage made
+REFINED = Path("models/refined")  # what the refine stage made of it, for a system of two stages
+
+DATA_METRICS = Path("metrics/data.json")
+ENCODER_METRICS = Path("metrics/encoder.json")
+TRAIN_METRICS = Path("metrics/train.json")
+REFINE_METRICS = Path("metrics/refine.json")
+EVAL_METRICS = Path("metrics/eval.json")
+PROVENANCE = Path("metrics/provenance")  # versions, device, revision, seconds: `dvc metrics diff` never compares these
+
+PLOTS = Path("plots")
+DATA_SHEET = PLOTS / "data.png"
+LOSSES = PLOTS / "losses.csv"
+REFINE_LOSSES = PLOTS / "losses_refine.csv"
+PROGRESS_SHEET = PLOTS / "progress.png"
+
+DOWNLOADS = Path(".dvc/tmp/downloads")  # files of an unfinished download
+
+
+def raw(dataset: str) -> Path:
+    """The folder of a data set's archives."""
+    return RAW / dataset
+
+
+def trained(which: Literal["base", "refined"]) -> Path:
+    """The folder of the trained model that `evaluate.model` names."""
+    return {"base": BASE, "refined": REFINED}[which]
+
+
+def resume_root() -> Path:
+    """Where unfinished runs keep their state: in DVC's main workspace.
+
+    DVC removes the outputs of a stage before it runs, and the temporary workspace of an experiment after it.
+    """
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".dvc/tmp/resume"
+
 
 # YAML 1.1 takes `1e-05` (what `dvc exp run -S train.lr=1e-5` writes) and `2e-4` for strings.
 _EXPONENT = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
@@ -200,7 +252,7 @@ class Params(Section):
             )
 
 
-def load(path: Path = paths.PARAMS) -> Params:
+def load(path: Path = PARAMS) -> Params:
     """Read and check params.yaml. Raises UserError naming the first offending key and the mend."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -236,7 +288,7 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
     raise UserError(f"{source}: {key}: expected {wanted.removeprefix('expected ')}, got {first['input']!r}")
 
 
-def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAMS) -> None:
+def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> None:
     """Write a preset and `key=value` overrides into params.yaml, keeping its comments.
 
     A preset is laid over DEFAULT_PRESET, so that what another one set before does not linger; keys that no preset sets,
@@ -253,7 +305,7 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAM
     document = round_trip.load(path.read_text(encoding="utf-8"))
     if preset is not None:
         for name in (DEFAULT_PRESET, preset):
-            _overlay(document, _preset(name), f"{paths.PRESETS / name}.yaml", ())
+            _overlay(document, _preset(name), f"{PRESETS / name}.yaml", ())
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -272,13 +324,13 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = paths.PARAM
 
 def presets() -> list[str]:
     """Names of all presets, sorted."""
-    return sorted(path.stem for path in paths.PRESETS.glob("*.yaml"))
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def _preset(name: str) -> dict[str, Any]:
     if name not in presets():
         raise UserError(f"preset {name!r} is unknown; there are: {', '.join(presets())}")
-    return yaml.safe_load((paths.PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def _overlay(document: Any, changes: dict[str, Any], source: str, above: tuple[str, ...]) -> None:

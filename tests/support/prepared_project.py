@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 from torch_fidelity import FeatureExtractorBase
 
-from textbloom import config as params
-from textbloom import models
-from textbloom.core import paths
+from textbloom import config, models
 from textbloom.core.tensors import save_tensors
 from textbloom.sampling.generator import save_networks
 
@@ -67,16 +65,16 @@ def flat_pictures(embeddings: Tensor) -> Tensor:
 def write(folder: Path) -> None:
     """Parameters, data whose pictures show their captions, and an untrained tiny generator."""
     (folder / "data").mkdir(parents=True)
-    (folder / paths.PARAMS).write_bytes((ROOT / "params.yaml").read_bytes())
-    params.apply(None, OVERRIDES, folder / paths.PARAMS)
+    (folder / config.PARAMS).write_bytes((ROOT / "params.yaml").read_bytes())
+    config.apply(None, OVERRIDES, folder / config.PARAMS)
     count = TRAIN + TEST
     splits = ["train"] * (TRAIN - 20) + ["val"] * 20 + ["test"] * TEST
     rows = [f"{i + 1},{i % 7},{split},0,flower {i}" for i, split in enumerate(splits)]
-    (folder / paths.CAPTIONS).write_text("\n".join(["image_id,class_id,split,caption_index,caption", *rows, ""]))
-    (folder / paths.IMAGE_IDS).write_text("\n".join(["image_id", *(str(i + 1) for i in range(count)), ""]))
+    (folder / config.CAPTIONS).write_text("\n".join(["image_id,class_id,split,caption_index,caption", *rows, ""]))
+    (folder / config.IMAGE_IDS).write_text("\n".join(["image_id", *(str(i + 1) for i in range(count)), ""]))
     embeddings = torch.randn(count, 12)
-    save_tensors(folder / paths.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": ENCODER})
-    save_tensors(folder / paths.IMAGES, {"images": flat_pictures(embeddings)})
+    save_tensors(folder / config.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": ENCODER})
+    save_tensors(folder / config.IMAGES, {"images": flat_pictures(embeddings)})
     write_generator(folder)
 
 
@@ -85,4 +83,4 @@ def write_generator(folder: Path, **changed: Any) -> None:
     network = NETWORK | changed
     generator, discriminator = models.build(**network)
     averaged, _ = models.build(**network)
-    save_networks(folder / paths.BASE, generator, averaged, discriminator, {"network": network, "encoder": ENCODER})
+    save_networks(folder / config.BASE, generator, averaged, discriminator, {"network": network, "encoder": ENCODER})

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textbloom import config as params
-from textbloom.core import errors, paths
+from textbloom import config
+from textbloom.core import errors
 
 if TYPE_CHECKING:
     from textbloom.app import comparison
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _params(options: argparse.Namespace) -> None:
     if options.preset or options.overrides:
-        params.apply(options.preset or None, options.overrides)
-    p = params.load()
+        config.apply(options.preset or None, options.overrides)
+    p = config.load()
     # DVC depends on this folder, and would only say that it cannot read it.
     if p.data.dataset == "folder" and not Path(p.data.path).is_dir():
         raise errors.UserError(f"data.path: {p.data.path} is no folder: correct the path to your pictures")
@@ -65,15 +65,15 @@ def _generate(options: argparse.Namespace) -> None:
     blank = [text for text in options.text if not text.strip()]
     if blank:
         raise errors.UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
-    p = params.load()
-    generator = load_generator(paths.trained(p.evaluate.model), p.evaluate.generator)
+    p = config.load()
+    generator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator)
     pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
-    encoder = open_encoder(*pretrained, trained=paths.TEXT_ENCODER)
+    encoder = open_encoder(*pretrained, trained=config.TEXT_ENCODER)
     trained_with = generator.config["encoder"]
     if encoder.metadata["sha256"] != trained_with["sha256"]:
         raise errors.UserError(
             f"encoder.name: the generator was trained with {trained_with['name']} of other weights; set it back in "
-            f"{paths.PARAMS} or run `make repro`"
+            f"{config.PARAMS} or run `make repro`"
         )
     captions = [text for text in options.text for _ in range(options.count)]
     pictures = generator.sample(encoder.encode(captions, p.encoder.batch_size), seed=options.seed)
@@ -94,8 +94,8 @@ def _compare(options: argparse.Namespace) -> None:
     sizes = {system.name: system.generator.size for system in systems}
     if len(sizes) < len(systems) or len(set(sizes.values())) > 1:
         raise errors.UserError(f"systems: names must differ and picture sizes agree, got {sizes}")
-    p = params.load()
-    files = (paths.CAPTIONS, paths.IMAGES, paths.IMAGE_IDS, paths.EMBEDDINGS)
+    p = config.load()
+    files = (config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS)
     sides = judged.load(*files, p.seed, systems[0].generator.size)
     pictures = measures.compared(sides, p.evaluate.samples, p.seed)
     comparison.sheet(systems, choose(sides, options.rows, p.seed), options.out / "comparison.png", p.seed)
@@ -111,7 +111,7 @@ def _system(text: str) -> "comparison.System":
 
     name, equals, folder = text.partition("=")
     project = Path(folder)
-    if not (name and equals and (project / paths.PARAMS).is_file()):
+    if not (name and equals and (project / config.PARAMS).is_file()):
         raise errors.UserError(f"systems: expected NAME=PROJECT, the folder of a trained project, got '{text}'")
-    chosen = params.load(project / paths.PARAMS).evaluate
+    chosen = config.load(project / config.PARAMS).evaluate
     return comparison.open_system(name, project, chosen.model, chosen.generator)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from textbloom.core import paths
+from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import load_metadata, load_tensors
@@ -39,25 +39,25 @@ class System:
         missing = next((caption for caption in captions if caption not in self.embeddings), None)
         if missing is not None:
             raise UserError(
-                f"{self.name}: its {paths.CAPTIONS} holds no test caption '{missing}': give all systems the same data, "
+                f"{self.name}: its {config.CAPTIONS} has no test caption '{missing}': give all systems the same data, "
                 "split and data.limit"
             )
         vectors = torch.stack([self.embeddings[caption] for caption in captions])
         return self.generator.sample(vectors, seed=0, noise=noise[:, : self.generator.noise_dim])
 
 
-def open_system(name: str, project: Path, model: str, weights: Literal["ema", "raw"]) -> System:
+def open_system(name: str, project: Path, model: Literal["base", "refined"], weights: Literal["ema", "raw"]) -> System:
     """The system that lies trained in the folder `project`; `model` and `weights` as in its params.yaml.
 
     It can read the captions of its own test split, so that no system is asked for what it trained on. Raises UserError
     where models and embeddings are missing or not of one encoder.
     """
-    generator = load_generator(project / paths.trained(model), weights)
-    encoder = load_metadata(project / paths.EMBEDDINGS)["encoder"]
+    generator = load_generator(project / config.trained(model), weights)
+    encoder = load_metadata(project / config.EMBEDDINGS)["encoder"]
     if encoder["sha256"] != generator.config["encoder"]["sha256"]:
-        raise UserError(f"{name}: {project / paths.EMBEDDINGS} is of another encoder than its generator: `make repro`")
-    rows = read_captions(project / paths.CAPTIONS)
-    vectors = load_tensors(project / paths.EMBEDDINGS)["embeddings"]
+        raise UserError(f"{name}: {project / config.EMBEDDINGS} is of another encoder than its generator: `make repro`")
+    rows = read_captions(project / config.CAPTIONS)
+    vectors = load_tensors(project / config.EMBEDDINGS)["embeddings"]
     held_out = rows[rows["split"] == "test"]
     return System(name, generator, dict(zip(held_out["caption"], vectors[held_out.index.tolist()], strict=True)))
 
