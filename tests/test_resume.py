@@ -13,7 +13,6 @@ import time
 
 import pytest
 import tiny_run
-import torch
 from safetensors import SafetensorError
 
 from textbloom import config
@@ -54,13 +53,6 @@ def states():
     return [*config.resume_root().glob("*/state.safetensors")]
 
 
-def in_a_child(folder, stage, project):
-    os.chdir(project)
-    torch.set_num_threads(1)
-    loop.SAVE_SECONDS, loop.LOOK_STEPS = -1.0, 1
-    errors.run(lambda: getattr(tiny_run, stage)(folder, 3))
-
-
 @pytest.mark.parametrize(
     ("stage", "by"),
     [
@@ -74,7 +66,7 @@ def in_a_child(folder, stage, project):
 )
 def test_a_run_ended_at_random_moments_goes_on_to_the_bytes_of_one_that_was_not(project, stage, by):
     def start(folder):
-        child = CHILDREN.Process(target=in_a_child, args=(project / folder, stage, project))
+        child = CHILDREN.Process(target=tiny_run.in_a_child, args=(project / folder, stage, project))
         child.start()
         return child
 

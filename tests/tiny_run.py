@@ -1,5 +1,6 @@
 """A training run of seconds from the files of a project, for tests that kill it, or go on from it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from test_objectives import CPU, networks, recipe
 from test_training import prepared
 
 from textbloom import config, models
+from textbloom.core import errors
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import Pictures
-from textbloom.training import session
+from textbloom.training import loop, session
 from textbloom.training.ranks import ALONE
 
 SYSTEM = {"size": 64, "embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6}
@@ -45,3 +47,11 @@ def refine(folder: Path, epochs: int, weights: Sequence[Path] = ()) -> None:
     plan = session.Plan("refine", 128, epochs, 4, grid_every=2, flips=False)
     data = replace(data, images=large)
     session.run(second, {"network": SYSTEM}, recipe(), plan, data, outputs(folder), CPU, ALONE, weights)
+
+
+def in_a_child(folder: Path, stage: str, project: Path) -> None:
+    """The `stage` (train or refine) in a process of its own, its state saved at each step."""
+    os.chdir(project)
+    torch.set_num_threads(1)
+    loop.SAVE_SECONDS, loop.LOOK_STEPS = -1.0, 1
+    errors.run(lambda: {"train": train, "refine": refine}[stage](folder, 3))
