@@ -6,7 +6,7 @@ from textbloom import config
 from textbloom.core import errors, runtime
 from textbloom.core.files import write_json
 from textbloom.core.seeding import seed_for
-from textbloom.dataset import judged
+from textbloom.dataset.eval_split import load_eval_split
 from textbloom.features import extractors
 from textbloom.metrics import measures, named_colours
 from textbloom.sampling.generator import load_generator
@@ -17,7 +17,9 @@ def main() -> None:
     runtime.portable(p.portable)
     started = time.monotonic()
     generator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator)
-    sides = judged.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, p.seed, generator.size)
+    sides = load_eval_split(
+        *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=generator.size
+    )
     pictures = measures.compared(sides, p.evaluate.samples, p.seed)
     extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
 

@@ -17,7 +17,7 @@ def main() -> None:
     runtime.deterministic(p.train.deterministic)
     ranks = launch.join(p.train.devices)
     device = runtime.device()
-    data = prepared.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, ("train", "val"))
+    data = prepared.load(*config.PREPARED, splits=p.train.split_names)
 
     first = load_generator(config.BASE, "ema")
     network = {**first.config["network"], "size": p.images.size}

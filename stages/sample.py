@@ -3,7 +3,7 @@
 from textbloom import config
 from textbloom.core import errors, paths, runtime
 from textbloom.core.tensors import load_metadata, load_tensors
-from textbloom.dataset import judged
+from textbloom.dataset.eval_split import load_eval_split
 from textbloom.sampling.generator import load_generator
 from textbloom.viz import showcase
 from textbloom.viz.curves import loss_curves
@@ -17,7 +17,9 @@ def main() -> None:
     seed, rows, columns = p.seed, p.sample.rows, p.sample.columns
     folder = config.trained(p.evaluate.model)
     generator = load_generator(folder, p.evaluate.generator)
-    sides = judged.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, seed, generator.size)
+    sides = load_eval_split(
+        *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=generator.size
+    )
 
     # Interpolation between captions takes two a row, more than a narrow grid shows.
     shown = choose(sides, max(rows * columns, 2 * rows), seed)

@@ -33,9 +33,10 @@ def main() -> None:
         lr_decay=p.encoder_training.lr_decay,
         precision=p.encoder_training.precision,
     )
+    rows = read_captions(config.CAPTIONS)
     with replacing(config.TEXT_ENCODER) as folder:
         metrics = encoder_run.train_and_measure(
-            p.encoder.name, read_captions(config.CAPTIONS), ids, features, schedule, folder
+            p.encoder.name, rows, ids, features, p.train.split_names, schedule, folder
         )
     write_json(config.ENCODER_METRICS, metrics | {"picture_features": picture_features.NAME})
 

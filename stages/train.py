@@ -16,7 +16,7 @@ def main() -> None:
     runtime.deterministic(p.train.deterministic)
     ranks = launch.join(p.train.devices)
     device = runtime.device()
-    data = prepared.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, ("train", "val"))
+    data = prepared.load(*config.PREPARED, splits=p.train.split_names)
 
     size = p.train.size or p.images.size
     network = {"size": size, "embedding_dim": data.embeddings.shape[1], **p.model.model_dump()}

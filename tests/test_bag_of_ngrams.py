@@ -118,7 +118,8 @@ def test_a_training_tells_classes_apart_by_their_words_and_gives_the_same_bytes_
     features = {group: torch.cat([shown, 0.1 * noise], 1) for group in picture_space.WEIGHTS}
     schedule = Schedule(seed=1, epochs=40, batch_size=5, lr=0.1, lr_decay=0.95, precision="fp32")
     one, two = (
-        encoder_run.train_and_measure(NAME, table, ids, features, schedule, tmp_path / name) for name in ("1", "2")
+        encoder_run.train_and_measure(NAME, table, ids, features, ["train", "val"], schedule, tmp_path / name)
+        for name in ("1", "2")
     )
     assert one == two and (one["encoder"], one["zero_shot_top1"], one["n_classes_seen"]) == (NAME, 1.0, 0)
     for file in ("encoder.safetensors", "config.json"):

@@ -14,7 +14,7 @@ from textbloom import config
 from textbloom.app import cli, comparison
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_tensors, save_tensors
-from textbloom.dataset import judged
+from textbloom.dataset.eval_split import load_eval_split
 from textbloom.features import extractors
 from textbloom.metrics import measures
 
@@ -38,7 +38,7 @@ def opened(name: str, folder: str = ".") -> comparison.System:
 
 
 def compared(seed: int = 1) -> measures.Compared:
-    sides = judged.load(config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS, seed, 64)
+    sides = load_eval_split(*config.PREPARED, split="test", train_splits=("train", "val"), seed=seed, size=64)
     return measures.compared(sides, 110, seed)
 
 

@@ -214,14 +214,16 @@ def test_a_part_joins_captions_pictures_and_classes_of_its_splits():
 def test_a_run_leaves_an_encoder_its_measures_and_no_state_and_the_same_bytes_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    table = rows(["red", "blue", "pink"], ["train", "train", "test"])
+    table = rows(["red", "blue", "pink"], ["train", "train", "val"])
     ids = sorted(table["image_id"].unique())
     monkeypatch.setattr(encoder_run.coding, "EMBEDDING_DIM", 16)
     stream = torch.Generator().manual_seed(0)
     features = {group: torch.rand(len(ids), 8, generator=stream) for group in picture_space.WEIGHTS}
     schedule = Schedule(seed=1, epochs=1, batch_size=2, lr=1e-3, lr_decay=0.9, precision="fp32")
-    one = encoder_run.train_and_measure("char-cnn-rnn", table, ids, features, schedule, tmp_path / "one")
-    two = encoder_run.train_and_measure("char-cnn-rnn", table, ids, features, schedule, tmp_path / "two")
+    one, two = (
+        encoder_run.train_and_measure("char-cnn-rnn", table, ids, features, ["train"], schedule, tmp_path / name)
+        for name in ("one", "two")
+    )
     assert one == two and one["parameters"] == 2_994_560 - 513 * (1024 - 16)
     # one class is left to choose from, of two in training
     assert (one["zero_shot_top1"], one["n_classes"], one["n_classes_seen"], one["train_classes"]) == (1.0, 1, 0, 2)

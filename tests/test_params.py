@@ -132,9 +132,10 @@ def test_a_list_is_written_beside_its_comment(project):
         (["refine.to=[128]"], r"refine\.to: .*needs images\.size: 128 and train\.size: 64"),
         (["refine.to=[64]"], r"refine\.to"),
         (["evaluate.model=refined"], r"evaluate\.model: refined needs a second stage"),
+        (["evaluate.split=val"], r"evaluate\.split: .*set train\.splits to train, or evaluate\.split to test"),
     ],
 )
-def test_a_second_stage_that_does_not_fit_is_refused_with_the_mend(project, changes, said):
+def test_keys_that_do_not_fit_together_are_refused_with_the_mend(project, changes, said):
     with pytest.raises(UserError, match=said):
         config.apply(None, changes)
 

@@ -30,6 +30,7 @@ IMAGES = Path("data/images.safetensors")
 IMAGE_IDS = Path("data/image_ids.csv")
 TEXT_ENCODER = Path("data/text_encoder")  # a text encoder trained here, or a note that none was
 EMBEDDINGS = Path("data/embeddings.safetensors")
+PREPARED = (CAPTIONS, IMAGES, IMAGE_IDS, EMBEDDINGS)  # what `dataset.prepared.load` joins
 
 BASE = Path("models/base")  # what the train stage made
 REFINED = Path("models/refined")  # what the refine stage made of it, for a system of two stages
@@ -161,6 +162,7 @@ class Objective(Section):
 
 
 class Train(Section):
+    splits: Literal["train", "train+val"]
     size: Literal[64, 128] | None
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -177,6 +179,11 @@ class Train(Section):
     accumulate: Count
     warm_start: bool
 
+    @property
+    def split_names(self) -> list[str]:
+        """The splits that training learns from."""
+        return self.splits.split("+")
+
 
 class Refine(Section):
     to: Annotated[list[Literal[128, 256]], Field(max_length=1)]
@@ -189,6 +196,7 @@ class Refine(Section):
 
 
 class Evaluate(Section):
+    split: Literal["val", "test"]
     model: Literal["base", "refined"]
     extractor: str
     weights: str | None
@@ -234,6 +242,11 @@ class Params(Section):
             )
         if self.evaluate.model == "refined" and not self.refine.to:
             raise ValueError("evaluate.model: refined needs a second stage; set refine.to to [128], or choose base")
+        if self.evaluate.split in self.train.split_names:
+            raise ValueError(
+                "evaluate.split: training learns from the val pictures (train.splits: train+val); set train.splits to "
+                "train, or evaluate.split to test"
+            )
         self._check_shares("train", self.train)
         if self.refine.to:
             self._check_shares("refine", self.refine)

@@ -83,7 +83,7 @@ def _generate(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from textbloom.app import comparison
     from textbloom.core.files import write_json
-    from textbloom.dataset import judged
+    from textbloom.dataset.eval_split import load_eval_split
     from textbloom.features import extractors
     from textbloom.metrics import measures
     from textbloom.viz.examples import choose
@@ -95,8 +95,13 @@ def _compare(options: argparse.Namespace) -> None:
     if len(sizes) < len(systems) or len(set(sizes.values())) > 1:
         raise errors.UserError(f"systems: names must differ and picture sizes agree, got {sizes}")
     p = config.load()
-    files = (config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS)
-    sides = judged.load(*files, p.seed, systems[0].generator.size)
+    sides = load_eval_split(
+        *config.PREPARED,
+        split=p.evaluate.split,
+        train_splits=p.train.split_names,
+        seed=p.seed,
+        size=systems[0].generator.size,
+    )
     pictures = measures.compared(sides, p.evaluate.samples, p.seed)
     comparison.sheet(systems, choose(sides, options.rows, p.seed), options.out / "comparison.png", p.seed)
     extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)

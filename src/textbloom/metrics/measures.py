@@ -10,7 +10,7 @@ from torch import Tensor
 
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for, seed_for
-from textbloom.dataset.judged import Judged
+from textbloom.dataset.eval_split import EvalSplit
 from textbloom.features.extractors import Extractor, Features
 from textbloom.features.kept_features import kept
 from textbloom.metrics import fidelity
@@ -28,7 +28,7 @@ class Compared:
     rows: int64 [n], ascending, those of `judged.pictures` that are used.
     """
 
-    judged: Judged
+    judged: EvalSplit
     rows: Tensor
 
     @property
@@ -47,9 +47,13 @@ class Compared:
         return self.judged.pictures.image_ids[self.rows.numpy()].tolist()
 
 
-def compared(judged: Judged, samples: int, seed: int) -> Compared:
+def compared(judged: EvalSplit, samples: int, seed: int) -> Compared:
     """A seeded choice of `samples` judged pictures, and of at most OTHERS others. Too few of either are a UserError."""
-    names = ["pictures in a half of the training ones"] * 2 if judged.seen else ["test pictures", "training pictures"]
+    names = (
+        ["pictures in a half of the training ones"] * 2
+        if judged.seen
+        else [f"{judged.split} pictures", "training pictures"]
+    )
     for name, pictures in zip(names, (judged.pictures, judged.others), strict=True):
         if len(pictures) < samples:
             raise UserError(

@@ -22,18 +22,22 @@ def train_and_measure(
     rows: pd.DataFrame,
     image_ids: Sequence[int],
     features: Mapping[str, Tensor],
+    train_splits: Sequence[str],
     schedule: encoder_training.Schedule,
     folder: Path,
 ) -> dict[str, Any]:
-    """Train on the splits train and val, write the encoder to `folder`, and return its metrics on the test split.
+    """Train on `train_splits`, write the encoder to `folder`, and return its metrics on a split that is not among them.
+
+    That split is val where training leaves it out, so that encoders are chosen without a look at test; else it is test.
 
     name: one of TRAINED_HERE. rows: captions.csv. features: groups of `picture_features`, in the order of `image_ids`,
     ascending.
     A run that was killed goes on where it stopped, if data, schedule and code are the same.
     """
     device = runtime.device()
-    train = encoder_data.select(rows, image_ids, features, ("train", "val"))
-    test = encoder_data.select(rows, image_ids, features, ("test",))
+    train = encoder_data.select(rows, image_ids, features, train_splits)
+    held_out = "test" if "val" in train_splits else "val"
+    test = encoder_data.select(rows, image_ids, features, (held_out,))
     space = picture_space.fit(train.features, coding.EMBEDDING_DIM)
     coder = trained_encoder.CODINGS[name].learn(train.captions)
     pairs = encoder_training.Pairs(
@@ -41,7 +45,7 @@ def train_and_measure(
     )
     torch.manual_seed(seed_for(schedule.seed, "text encoder weights"))
     trainer = encoder_training.EncoderTrainer(coder.network(), pairs, schedule, device)
-    work = _run_folder(name, rows, features, schedule, device)
+    work = _run_folder(name, rows, features, train_splits, schedule, device)
     with resume.lock(work):
         losses = encoder_training.train(trainer, work)
         encoder = trained_encoder.save(folder, name, coder, trainer.network, asdict(schedule))
@@ -76,10 +80,11 @@ def _run_folder(
     name: str,
     rows: pd.DataFrame,
     features: Mapping[str, Tensor],
+    train_splits: Sequence[str],
     schedule: encoder_training.Schedule,
     device: torch.device,
 ) -> Path:
     parts = [rows.to_csv().encode(), *(values.contiguous().numpy().tobytes() for values in features.values())]
     data = [hashlib.sha256(part).hexdigest() for part in parts]
-    settings = [name, asdict(schedule), data, runtime.arithmetic(device)]
+    settings = [name, asdict(schedule), list(train_splits), data, runtime.arithmetic(device)]
     return resume.resume_folder(paths.main_workspace(paths.RESUME), settings, [], ["text", "features", "core"])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from textbloom.core.seeding import generator_for
-from textbloom.dataset.judged import Judged
+from textbloom.dataset.eval_split import EvalSplit
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Examples:
         return Examples(self.captions[:count], self.embeddings[:count], self.images[:count], self.seen)
 
 
-def choose(judged: Judged, count: int, seed: int) -> Examples:
+def choose(judged: EvalSplit, count: int, seed: int) -> Examples:
     """At most `count` first captions of pictures, no text twice, as many classes as possible before one comes again."""
     pictures = judged.pictures
     captions = pictures.first_captions
