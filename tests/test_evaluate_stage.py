@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from support import prepared_project
-from support.prepared_project import TEST, TRAIN, Classifier, Coarse, flat_pictures
+from support.prepared_project import TRAIN, Classifier, Coarse, flat_pictures
 from torch import Tensor
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
@@ -18,8 +17,8 @@ from textbloom import config
 from textbloom.core import paths, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
-from textbloom.core.tensors import load_tensors, save_tensors
-from textbloom.dataset import judged, prepared
+from textbloom.core.tensors import load_tensors
+from textbloom.dataset.eval_split import EvalSplit, load_eval_split
 from textbloom.metrics import measures, named_colours
 from textbloom.sampling import generator as trained
 
@@ -151,65 +150,8 @@ def test_without_held_out_pictures_a_half_of_the_training_ones_is_compared_and_t
         run_stage()
 
 
-FILES = (config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS)
-
-
-def test_held_out_pictures_are_judged_and_all_training_ones_are_the_others(project):
-    sides = judged.load(*FILES, seed=1, size=64)
-    assert (sides.seen, sides.split, len(sides.pictures), len(sides.others)) == (False, "test", TEST, TRAIN)
-    assert torch.equal(sides.training_images, sides.others.images.all())
-
-
-def test_the_halves_hold_every_training_picture_once_with_its_own_captions_and_follow_the_seed(project):
-    whole = load_tensors(config.IMAGES)["images"]
-    vectors = load_tensors(config.EMBEDDINGS)["embeddings"]
-    hold_nothing_out()
-    sides = judged.load(*FILES, seed=1, size=64)
-    assert (sides.seen, sides.split) == (True, "train")
-    assert sorted([*sides.pictures.image_ids, *sides.others.image_ids]) == list(range(1, TRAIN + TEST + 1))
-    assert len(sides.pictures) == len(sides.others) == (TRAIN + TEST) // 2
-    assert len(sides.training_images) == TRAIN + TEST
-    for half in (sides.pictures, sides.others):
-        rows = half.image_ids - 1
-        assert half.image_ids.tolist() == sorted(half.image_ids)
-        assert half.first_captions == [f"flower {row}" for row in rows]
-        assert torch.equal(half.images.all(), whole[rows])
-        assert torch.equal(half.first_embeddings, vectors[rows])
-        assert half.class_ids.tolist() == [row % 7 for row in rows]
-    again, other = judged.load(*FILES, seed=1, size=64), judged.load(*FILES, seed=2, size=64)
-    assert again.pictures.image_ids.tolist() == sides.pictures.image_ids.tolist()
-    assert other.pictures.image_ids.tolist() != sides.pictures.image_ids.tolist()
-
-
-def test_equal_pictures_are_in_one_half(project):
-    hold_nothing_out()
-    images = load_tensors(config.IMAGES)["images"]
-    images[:140] = images[0]
-    images[200:210] = images[200]
-    save_tensors(config.IMAGES, {"images": images})
-    for seed in range(8):
-        sides = judged.load(*FILES, seed=seed, size=64)
-        sets = [
-            {bytes(image.numpy().tobytes()) for image in half.images.all()} for half in (sides.pictures, sides.others)
-        ]
-        assert sets[0] & sets[1] == set()
-
-
-def test_a_subset_keeps_each_pictures_captions_and_their_vectors_in_order():
-    whole = prepared.Prepared(
-        images=prepared.Pictures(torch.arange(3).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)),
-        image_ids=np.array([4, 6, 9]),
-        class_ids=np.array([1, 2, 1]),
-        captions=[["a", "b"], ["c"], ["d", "e", "f"]],
-        embeddings=torch.arange(6.0)[:, None],
-        first_row=torch.tensor([0, 2, 3]),
-    )
-    part = whole.subset(torch.tensor([0, 2]))
-    assert part.captions == [["a", "b"], ["d", "e", "f"]]
-    assert part.embeddings[:, 0].tolist() == [0, 1, 3, 4, 5]
-    assert part.first_row.tolist() == [0, 2]
-    assert part.image_ids.tolist() == [4, 9]
-    assert part.images.all()[:, 0, 0, 0].tolist() == [0, 2]
+def eval_split() -> EvalSplit:
+    return load_eval_split(*config.PREPARED, split="test", train_splits=("train", "val"), seed=1, size=64)
 
 
 def test_a_missing_generator_is_refused(project):
@@ -232,12 +174,11 @@ def test_a_number_that_is_not_finite_is_refused_by_name(value):
 
 @pytest.fixture
 def pictures(project: Path) -> measures.Compared:
-    files = (config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.EMBEDDINGS)
-    return measures.compared(judged.load(*files, seed=1, size=64), 100, seed=1)
+    return measures.compared(eval_split(), 100, seed=1)
 
 
 def test_of_very_many_other_pictures_a_seeded_part_is_looked_at(project, monkeypatch):
-    sides = judged.load(*FILES, seed=1, size=64)
+    sides = eval_split()
     assert len(measures.compared(sides, 100, seed=1).judged.others) == TRAIN
     monkeypatch.setattr(measures, "OTHERS", TRAIN - 20)
     chosen = [measures.compared(sides, 100, seed).judged.others.image_ids.tolist() for seed in (1, 1, 2)]

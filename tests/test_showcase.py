@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textbloom.dataset.judged import Judged
+from textbloom.dataset.eval_split import EvalSplit
 from textbloom.dataset.prepared import Pictures, Prepared
 from textbloom.viz import showcase
 from textbloom.viz.examples import Examples, choose
@@ -90,7 +90,7 @@ def test_the_distance_is_in_grey_levels_and_pictures_of_128_are_averaged_first()
     assert nearest(flat, checked, 1)[1].item() == 10.0, "one pixel in four is 40 brighter"
 
 
-def held_out(classes: list[int], captions: list[str]) -> Judged:
+def held_out(classes: list[int], captions: list[str]) -> EvalSplit:
     """One picture a caption, filled with its number, and its number as the embedding."""
     count = len(classes)
     numbers = torch.arange(count)
@@ -102,7 +102,7 @@ def held_out(classes: list[int], captions: list[str]) -> Judged:
         embeddings=torch.stack([numbers.float(), torch.full((count,), -1.0)], dim=1).reshape(-1, 1),
         first_row=2 * numbers,
     )
-    return Judged(pictures, pictures, seen=False)
+    return EvalSplit("test", pictures, pictures, seen=False)
 
 
 def test_shown_captions_are_of_as_many_classes_as_there_are() -> None:

@@ -85,6 +85,12 @@ class Prepared:
         """Captions of each image, int64 [N]."""
         return torch.tensor([len(captions) for captions in self.captions])
 
+    @property
+    def caption_ids(self) -> Tensor:
+        """A number for the text of each row of `embeddings`, int64 [R]: equal exactly where captions read the same."""
+        texts = [caption for captions in self.captions for caption in captions]
+        return torch.from_numpy(pd.factorize(np.array(texts, dtype=object))[0].astype(np.int64))
+
     def at(self, size: int) -> "Prepared":
         """The same with pictures [N, 3, size, size], area averages; `size` is theirs or a whole fraction of it."""
         if size == self.images.size:
