@@ -53,5 +53,5 @@ def in_a_child(folder: Path, stage: str, project: Path) -> None:
     """The `stage` (train or refine) in a process of its own, its state saved at each step."""
     os.chdir(project)
     torch.set_num_threads(1)
-    loop.SAVE_SECONDS, loop.LOOK_STEPS = -1.0, 1
-    errors.run(lambda: {"train": train, "refine": refine}[stage](folder, 3))
+    loop.SAVE_SECONDS, loop.LOOK_STEPS = -1, 1
+    errors.run(lambda: train(folder, 3) if stage == "train" else refine(folder, 3))
