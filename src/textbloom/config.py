@@ -97,7 +97,11 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
-    """A section of params.yaml: every key is required, no other key is allowed, no value is converted silently."""
+    """A section of params.yaml: no other key is allowed, and no value is converted silently.
+
+    A key without a default here has to stand in the file. A new key may have one: then nothing runs again until
+    somebody writes the key into params.yaml, where the stages that list the section follow it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -267,23 +271,34 @@ class Params(Section):
 
 def load(path: Path = PARAMS) -> Params:
     """Read and check params.yaml. Raises UserError naming the first offending key and the mend."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run from the project's root, or `git checkout {path}`") from None
-    return parse(text, str(path))
+    return parse(_text(path), str(path))
 
 
 def parse(text: str, source: str) -> Params:
     """Check the text of a params.yaml; `source` names it in errors."""
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not YAML: {error}") from None
+    values = _yaml(text, source)
+    if not isinstance(values, dict):
+        raise UserError(f"{source}: holds no sections; `git checkout {source}` brings them back")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
         _refuse(error, source)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run from the project's root, or `git checkout {path}`") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 (byte {error.start}): save it with that encoding") from None
+
+
+def _yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _refuse(error: ValidationError, source: str) -> NoReturn:
@@ -315,20 +330,23 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> 
     round_trip.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    document = round_trip.load(path.read_text(encoding="utf-8"))
+    text = _text(path)
+    if not isinstance(_yaml(text, str(path)), dict):
+        parse(text, str(path))
+    document = round_trip.load(text)
     if preset is not None:
         for name in (DEFAULT_PRESET, preset):
-            _overlay(document, _preset(name), f"{PRESETS / name}.yaml", ())
+            _overlay(document, _preset(name), Params, f"{PRESETS / name}.yaml")
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
             raise UserError(f"SET: expected key=value, got {override!r}")
-        nested: Any = yaml.safe_load(value) if value else ""
+        nested = _yaml(value, f"SET: the value of {key}") if value else ""
         if isinstance(nested, str) and _EXPONENT.fullmatch(nested):
             nested = float(nested)
         for part in reversed(key.split(".")):
             nested = {part: nested}
-        _overlay(document, nested, "SET", ())
+        _overlay(document, nested, Params, "SET")
     with replacing(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             round_trip.dump(document, file)
@@ -343,23 +361,26 @@ def presets() -> list[str]:
 def _preset(name: str) -> dict[str, Any]:
     if name not in presets():
         raise UserError(f"preset {name!r} is unknown; there are: {', '.join(presets())}")
-    return yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _yaml(_text(PRESETS / f"{name}.yaml"), f"{PRESETS / name}.yaml")
 
 
-def _overlay(document: Any, changes: dict[str, Any], source: str, above: tuple[str, ...]) -> None:
+def _overlay(document: Any, changes: Any, schema: type[Section], source: str, above: str = "") -> None:
+    """Write `changes` of a section into `document`, which keeps its comments."""
     for key, value in changes.items():
-        dotted = ".".join((*above, key))
-        if not isinstance(document, dict) or key not in document:
+        dotted = f"{above}{key}"
+        if key not in schema.model_fields or not isinstance(document, dict):
             raise UserError(f"{source}: {dotted}: unknown key; params.yaml lists them all")
-        if isinstance(value, dict):
-            _overlay(document[key], value, source, (*above, key))
-        elif isinstance(document[key], dict):
-            raise UserError(
-                f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}.{next(iter(document[key]))}"
-            )
+        kind = schema.model_fields[key].annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            if not isinstance(value, dict):
+                raise UserError(
+                    f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}."
+                    f"{next(iter(kind.model_fields))}"
+                )
+            _overlay(document[key], value, kind, source, f"{dotted}.")
         elif isinstance(value, list):
-            if document[key] != value:
+            if document.get(key) != value:
                 document[key] = CommentedSeq(value)
                 document[key].fa.set_flow_style()  # in one line, beside its comment
-        elif document[key] != value or type(document[key]) is not type(value):
+        elif key not in document or document[key] != value or type(document[key]) is not type(value):
             document[key] = value

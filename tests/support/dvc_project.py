@@ -20,11 +20,12 @@ def environment() -> dict[str, str]:
     ours = {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "src"),  # what the program `textbloom` runs, as after an editable installation
         "DVC_NO_ANALYTICS": "1",
         "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
         "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
     }  # fmt: skip
-    for name in ("PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "GIT_DIR"):
+    for name in ("DVC_ROOT", "DVC_STAGE", "GIT_DIR"):
         ours.pop(name, None)
     return ours
 
@@ -55,12 +56,12 @@ class Project:
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
         return Project(folder)
 
-    def run(self, *command: str, succeeds: bool = True) -> str:
-        """Run a command in the project; returns what it printed, both streams."""
+    def run(self, *command: str, succeeds: bool = True, own: bool = False) -> str:
+        """Run a command in the project; returns what it printed, both streams. `own`: with the project's own source."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment(),
+            env=environment() | ({"PYTHONPATH": "src"} if own else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -73,12 +74,12 @@ class Project:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-q", "--allow-empty", "-m", message)
 
-    def outputs(self, stage: str) -> list[Path]:
+    def outputs(self, stage: str, dataset: str = "drawn") -> list[Path]:
         """The files and folders that DVC keeps of a stage."""
         listed = yaml.safe_load(self.text("dvc.yaml"))["stages"][stage]
         names = [out for kind in ("outs", "metrics", "plots") for out in listed.get(kind, [])]
         names = [next(iter(name)) if isinstance(name, dict) else name for name in names]
-        return [self.folder / name.replace("${data.dataset}", "drawn") for name in names]
+        return [self.folder / name.replace("${data.dataset}", dataset) for name in names]
 
     def text(self, name: str) -> str:
         return (self.folder / name).read_text(encoding="utf-8")

@@ -85,14 +85,45 @@ def test_values_cannot_be_changed_after_loading():
         config.parse(DEFAULT, "params.yaml").train.lr = 1.0
 
 
-def test_every_key_has_a_comment_that_names_its_stages():
-    section = ""
+def test_every_key_has_a_comment_and_every_key_of_the_file_is_in_the_schema_in_its_order():
     for line in DEFAULT.splitlines():
-        if line and not line.startswith((" ", "#")):
-            section = line.split(":")[0]
         if line.startswith("  ") or line.startswith("seed"):
             assert "# " in line, line
-            assert "[" in line.split("# ", 1)[1] or section == "train", f"{line}: no stage is named"
+    values = yaml.safe_load(DEFAULT)
+    assert list(values) == list(config.Params.model_fields)
+    for name, section in values.items():
+        if isinstance(section, dict):
+            assert list(section) == list(config.Params.model_fields[name].annotation.model_fields), name
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"train: [", r"params\.yaml is not YAML"),
+        (b"\xff\xfe", r"params\.yaml is not UTF-8"),
+        (b"", r"params\.yaml: holds no sections"),
+        (b"seed", r"params\.yaml: holds no sections"),
+    ],
+)
+def test_a_broken_file_is_one_line_when_it_is_read_and_when_it_is_changed(project, content, said):
+    (project / "params.yaml").write_bytes(content)
+    for read in (config.load, lambda: config.apply(None, ["seed=2"])):
+        with pytest.raises(UserError, match=said) as refused:
+            read()
+        assert "\n" not in str(refused.value)
+
+
+def test_a_key_with_a_default_may_be_absent_and_is_written_when_set(project, monkeypatch):
+    class Later(config.Train):
+        patience: config.Count = 3
+
+    class WithLater(config.Params):
+        train: Later
+
+    monkeypatch.setattr(config, "Params", WithLater)
+    assert config.load().train.patience == 3
+    config.apply(None, ["train.patience=4"])
+    assert config.load().train.patience == 4
 
 
 @pytest.fixture
@@ -148,6 +179,8 @@ def test_keys_that_do_not_fit_together_are_refused_with_the_mend(project, change
         ("train.lr", "key=value"),
         ("train.lr=zero", r"train\.lr: expected"),
         ("train.lr=", r"train\.lr: expected"),
+        ("train.lr=[", r"SET: the value of train\.lr is not YAML"),
+        ("seed.more=1", r"seed: expected"),
     ],
 )
 def test_a_refused_override_leaves_the_file_as_it_was(project, override, said):

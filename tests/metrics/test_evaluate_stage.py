@@ -22,7 +22,7 @@ from textbloom.dataset.eval_split import EvalSplit, load_eval_split
 from textbloom.metrics import measures, named_colours
 from textbloom.sampling import generator as trained
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ALIGNMENT = {f"retrieval_at_{k}{suffix}" for k in (1, 10) for suffix in ("", "_real", "_shuffled")}
 CONDITIONS = {"extractor", "image_size", "n_fake", "n_real", "seed", "split"}
 FIDELITY = {"frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "real_floor"}

@@ -13,7 +13,7 @@ from textbloom.app import cli
 from textbloom.sampling.generator import load_generator, save_networks
 from textbloom.text.encoder import load_encoder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NETWORK = {
     "name": "dcgan", "size": 64, "embedding_dim": 384, "noise_dim": 5, "features": 2, "text_projection": 4,
     "discriminator_text": True,
