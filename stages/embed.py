@@ -4,15 +4,15 @@ from textbloom import config
 from textbloom.core import errors, runtime
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import read_captions
-from textbloom.text.opening import open_encoder
+from textbloom.text import open_encoder
 
 
 def main() -> None:
     p = config.load()
     runtime.portable(p.portable)
     captions = read_captions(config.CAPTIONS)["caption"].tolist()
-    pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
-    encoder = open_encoder(*pretrained, trained=config.TEXT_ENCODER)
+    e = p.encoder
+    encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
     embeddings = encoder.encode(captions, p.encoder.batch_size)
     save_tensors(config.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})
 

@@ -7,7 +7,7 @@ from textbloom.core import errors, runtime
 from textbloom.core.files import write_json
 from textbloom.core.seeding import seed_for
 from textbloom.dataset.eval_split import load_eval_split
-from textbloom.features import extractors
+from textbloom.features import extractor as extractors
 from textbloom.metrics import measures, named_colours
 from textbloom.sampling.generator import load_generator
 

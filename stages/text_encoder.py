@@ -1,30 +1,24 @@
-"""Train the text encoder where the project trains it itself, and measure it on the held-out classes."""
+"""Train the text encoder where the project trains it itself, and measure it on held-out classes."""
 
 from textbloom import config
 from textbloom.core import errors
 from textbloom.core.files import replacing, write_json
-from textbloom.text import TRAINED_HERE
 
 
 def main() -> None:
     p = config.load()
-    if p.encoder.name not in TRAINED_HERE:
+    if p.encoder.name not in config.TRAINED_ENCODERS:
         with replacing(config.TEXT_ENCODER) as folder:
             write_json(folder / "config.json", {"trained": False})
         write_json(config.ENCODER_METRICS, {"encoder": p.encoder.name, "trained": False})
         return
-    # Imported here: other encoders must not wait for torch.
+    # Imported here, so that nobody else waits for torch.
     from textbloom.core import runtime
-    from textbloom.data import image_ids, registry
+    from textbloom.core.tensors import load_metadata, load_tensors
     from textbloom.dataset.prepared import read_captions
-    from textbloom.text import encoder_run, picture_features
-    from textbloom.text.encoder_training import Schedule
+    from textbloom.text.encoder_training import Schedule, train_and_measure
 
     runtime.portable(p.portable)
-    archives = config.raw(p.data.dataset)
-    ids = image_ids.captioned(config.CAPTIONS)
-    photos = registry.open_dataset(p.data.dataset).photos(archives)
-    features = picture_features.kept(photos, ids, archives / "manifest.json")
     schedule = Schedule(
         seed=p.seed,
         epochs=p.encoder_training.epochs,
@@ -34,11 +28,19 @@ def main() -> None:
         precision=p.encoder_training.precision,
     )
     rows = read_captions(config.CAPTIONS)
+    features, origin = load_tensors(config.PHOTO_FEATURES), load_metadata(config.PHOTO_FEATURES)
     with replacing(config.TEXT_ENCODER) as folder:
-        metrics = encoder_run.train_and_measure(
-            p.encoder.name, rows, ids, features, p.train.split_names, schedule, folder
+        metrics = train_and_measure(
+            p.encoder.name,
+            rows,
+            features,
+            origin["pretrained"],
+            p.train.split_names,
+            schedule,
+            folder,
+            config.resume_root(),
         )
-    write_json(config.ENCODER_METRICS, metrics | {"picture_features": picture_features.NAME})
+    write_json(config.ENCODER_METRICS, metrics | {"picture_features": origin["picture_features"]})
 
 
 if __name__ == "__main__":

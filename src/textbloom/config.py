@@ -19,6 +19,7 @@ from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
 
 DEFAULT_PRESET = "drawn-dcgan-bert"
+TRAINED_ENCODERS = ("char-cnn-rnn", "bag-of-ngrams")  # values of encoder.name that the project trains itself
 
 # Where the files lie, relative to the project's root, which is the working directory of every stage.
 PARAMS = Path("params.yaml")
@@ -28,6 +29,8 @@ RAW = Path("data/raw")  # <dataset>/: the archives as published, and manifest.js
 CAPTIONS = Path("data/captions.csv")
 IMAGES = Path("data/images.safetensors")
 IMAGE_IDS = Path("data/image_ids.csv")
+REAL_FEATURES = Path("data/real_features.safetensors")  # of all prepared pictures, by the judge of evaluation
+PHOTO_FEATURES = Path("data/photo_features.safetensors")  # for a text encoder trained here; else no tensor
 TEXT_ENCODER = Path("data/text_encoder")  # a text encoder trained here, or a note that none was
 EMBEDDINGS = Path("data/embeddings.safetensors")
 PREPARED = (CAPTIONS, IMAGES, IMAGE_IDS, EMBEDDINGS)  # what `dataset.prepared.load` joins
@@ -135,6 +138,7 @@ class Encoder(Section):
     name: str
     revision: str | None
     path: str | None
+    source: Literal["hub", "packages"]
     precision: Precision
     batch_size: Count
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from textbloom import models
 from textbloom.app import cli
 from textbloom.sampling.generator import load_generator, save_networks
-from textbloom.text.encoder import load_encoder
+from textbloom.text import pretrained
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {
@@ -25,7 +25,7 @@ def project(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     generator, discriminator = models.build(**NETWORK)
     averaged, _ = models.build(**NETWORK)
-    metadata = load_encoder("all-MiniLM-L6-v2", None, None, "fp32").metadata
+    metadata = pretrained.load("all-MiniLM-L6-v2").metadata
     config = {"network": NETWORK, "encoder": metadata}
     save_networks(tmp_path / "models/base", generator, averaged, discriminator, config)
     monkeypatch.chdir(tmp_path)

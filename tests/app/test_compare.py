@@ -15,7 +15,7 @@ from textbloom.app import cli, comparison
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.dataset.eval_split import load_eval_split
-from textbloom.features import extractors
+from textbloom.features import extractor as extractors
 from textbloom.metrics import measures
 
 

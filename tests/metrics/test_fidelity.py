@@ -12,7 +12,7 @@ from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom.core.errors import UserError
-from textbloom.features import extractors
+from textbloom.features import extractor as extractors
 from textbloom.metrics import fidelity
 
 

@@ -10,7 +10,19 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
-STAGES = ["download", "captions", "images", "preview", "text_encoder", "embed", "train", "evaluate", "sample"]
+STAGES = [
+    "download",
+    "captions",
+    "images",
+    "preview",
+    "features",
+    "photo_features",
+    "text_encoder",
+    "embed",
+    "train",
+    "evaluate",
+    "sample",
+]
 TINY = ["drawn.count=460", "evaluate.samples=100", "model.features=4", "train.epochs=2", "train.batch_size=128"]
 BIN = Path(sys.executable).parent
 

@@ -55,8 +55,8 @@ def _params(options: argparse.Namespace) -> None:
 def _generate(options: argparse.Namespace) -> None:
     # Imported here: `textbloom params` must not wait for torch.
     from textbloom.sampling.generator import load_generator
-    from textbloom.text.opening import open_encoder
-    from textbloom.viz.samples import caption_grid
+    from textbloom.text import open_encoder
+    from textbloom.viz.grids import caption_grid
 
     if options.count < 1:
         raise errors.UserError(f"--count: expected at least 1, got {options.count}")
@@ -67,8 +67,8 @@ def _generate(options: argparse.Namespace) -> None:
         raise errors.UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
     p = config.load()
     generator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator)
-    pretrained = (p.encoder.name, p.encoder.revision, p.encoder.path, p.encoder.precision)
-    encoder = open_encoder(*pretrained, trained=config.TEXT_ENCODER)
+    e = p.encoder
+    encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
     trained_with = generator.config["encoder"]
     if encoder.metadata["sha256"] != trained_with["sha256"]:
         raise errors.UserError(
@@ -77,16 +77,16 @@ def _generate(options: argparse.Namespace) -> None:
         )
     captions = [text for text in options.text for _ in range(options.count)]
     pictures = generator.sample(encoder.encode(captions, p.encoder.batch_size), seed=options.seed)
-    caption_grid(pictures, captions, columns=options.count).save(options.out)
+    caption_grid(pictures, captions, options.out, columns=options.count)
 
 
 def _compare(options: argparse.Namespace) -> None:
     from textbloom.app import comparison
     from textbloom.core.files import write_json
     from textbloom.dataset.eval_split import load_eval_split
-    from textbloom.features import extractors
+    from textbloom.features import extractor as extractors
     from textbloom.metrics import measures
-    from textbloom.viz.samples import choose
+    from textbloom.viz.examples import choose
 
     if options.rows < 1:
         raise errors.UserError(f"--rows: expected at least 1, got {options.rows}")

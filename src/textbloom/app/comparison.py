@@ -13,10 +13,10 @@ from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import load_metadata, load_tensors
 from textbloom.dataset.prepared import read_captions
-from textbloom.features.extractors import Extractor
+from textbloom.features.extractor import Extractor
 from textbloom.metrics.measures import Compared, Referee, finished
 from textbloom.sampling.generator import TrainedGenerator, load_generator
-from textbloom.viz.samples import Examples
+from textbloom.viz.examples import Examples
 from textbloom.viz.sheet import Row, Sheet
 
 

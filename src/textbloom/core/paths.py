@@ -16,7 +16,6 @@ MODEL_CONFIG = "config.json"
 PROGRESS = "progress.safetensors"  # the same captions and noise drawn as training went on
 HISTORY = "losses.csv"  # what plots/ shows of the run's losses too
 
-KEPT_FEATURES = Path(".dvc/tmp/picture-features")  # <fingerprint>.safetensors: of real pictures
 RESUME = Path(".dvc/tmp/resume")  # <fingerprint>/: training state of unfinished runs
 FINISHED = Path(".dvc/tmp/finished")  # training states of the last finished runs
 

@@ -47,6 +47,13 @@ class Pictures:
         """The pictures `rows`, int64 [n], still unread."""
         return Pictures(self._stored, self._rows[rows])
 
+    def at(self, size: int) -> "Pictures":
+        """The same pictures [N, 3, size, size], area averages; `size` is theirs or a whole fraction of it."""
+        if size == self.size:
+            return self
+        chunks = torch.arange(len(self)).split(1024)
+        return Pictures(torch.cat([reduced(self[chunk].float(), size).round().to(torch.uint8) for chunk in chunks]))
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -93,11 +100,7 @@ class Prepared:
 
     def at(self, size: int) -> "Prepared":
         """The same with pictures [N, 3, size, size], area averages; `size` is theirs or a whole fraction of it."""
-        if size == self.images.size:
-            return self
-        chunks = torch.arange(len(self)).split(1024)
-        parts = [reduced(self.images[chunk].float(), size).round().to(torch.uint8) for chunk in chunks]
-        return replace(self, images=Pictures(torch.cat(parts)))
+        return replace(self, images=self.images.at(size))
 
     def subset(self, rows: Tensor) -> "Prepared":
         """The images of `rows`, int64 [n], ascending so that they stay ordered."""

@@ -11,8 +11,7 @@ from torch import Tensor
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for, seed_for
 from textbloom.dataset.eval_split import EvalSplit
-from textbloom.features.extractors import Extractor, Features
-from textbloom.features.kept_features import kept
+from textbloom.features.extractor import Extractor, Features
 from textbloom.metrics import fidelity
 from textbloom.metrics import retrieval as alignment
 
@@ -71,8 +70,8 @@ class Referee:
 
     def __init__(self, extractor: Extractor, pictures: Compared, seed: int) -> None:
         self._extractor, self._pictures, self._seed = extractor, pictures, seed
-        self._real = kept(extractor, pictures.images, "real pictures")
-        self._others = kept(extractor, pictures.judged.others.images.all(), "real training pictures")
+        self._real = extractor(pictures.images, "real pictures")
+        self._others = extractor(pictures.judged.others.images.all(), "real training pictures")
 
     def measure(self, generated: Tensor) -> dict[str, Any]:
         """Fidelity and alignment of generated pictures uint8 [n, 3, S, S], each made for the caption of the same row.

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from textbloom.core.errors import UserError
-from textbloom.text import coding
+from textbloom.text.joint_embedding import EMBEDDING_DIM
 
-MINIMUM = 8  # captions that hold a word or pair: rarer ones would be learnt by heart
-_NOTHING = 0  # the code that fills a row's end
+MINIMUM = 8  # training captions that a word or pair must be in; rarer ones would be learnt by heart
+_PADDING = 0  # the token that fills the end of a row
 _WORD = re.compile(r"\w+")
 
 
@@ -30,15 +30,15 @@ def ngrams(caption: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class NgramCoding:
-    """The words and pairs that the training captions hold often, in alphabetical order: the first has code 1."""
+class NgramTokenizer:
+    """The words and pairs that the training captions hold often, in alphabetical order: the first is token 1."""
 
     vocabulary: tuple[str, ...]
 
     @classmethod
-    def learn(cls, captions: Sequence[str]) -> Self:
-        held = Counter(ngram for caption in captions for ngram in ngrams(caption))
-        often = sorted(ngram for ngram, count in held.items() if count >= MINIMUM)
+    def fit(cls, captions: Sequence[str]) -> Self:
+        counts = Counter(ngram for caption in captions for ngram in ngrams(caption))
+        often = sorted(ngram for ngram, count in counts.items() if count >= MINIMUM)
         if not often:
             raise UserError(
                 f"encoder.name: bag-of-ngrams learns from words that {MINIMUM} training captions hold, and there are "
@@ -47,41 +47,41 @@ class NgramCoding:
         return cls(tuple(often))
 
     @classmethod
-    def restore(cls, config: Mapping[str, Any]) -> Self | None:
+    def from_config(cls, config: Mapping[str, Any]) -> Self | None:
         return cls(tuple(config["vocabulary"]))
 
     @property
     def config(self) -> dict[str, Any]:
         return {"vocabulary": list(self.vocabulary)}
 
-    def codes(self, captions: Sequence[str]) -> Tensor:
-        """Captions as codes int32 [n, L], 0 where a row has fewer than L; L >= 1 is the most that one of them has."""
-        rows = [[self._codes[ngram] for ngram in ngrams(caption) if ngram in self._codes] for caption in captions]
-        codes = torch.full((len(rows), max([1, *map(len, rows)])), _NOTHING, dtype=torch.int32)
-        for row, known in zip(codes, rows, strict=True):
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        """Captions as tokens int32 [n, L], 0 where a row has fewer than L; L >= 1 is the most that one of them has."""
+        rows = [[self._token_of[ngram] for ngram in ngrams(caption) if ngram in self._token_of] for caption in captions]
+        tokens = torch.full((len(rows), max([1, *map(len, rows)])), _PADDING, dtype=torch.int32)
+        for row, known in zip(tokens, rows, strict=True):
             row[: len(known)] = torch.tensor(known, dtype=torch.int32)
-        return codes
+        return tokens
 
     def network(self) -> nn.Module:
         return BagOfNgrams(len(self.vocabulary))
 
     @cached_property
-    def _codes(self) -> dict[str, int]:
-        return {ngram: code for code, ngram in enumerate(self.vocabulary, start=1)}
+    def _token_of(self) -> dict[str, int]:
+        return {ngram: token for token, ngram in enumerate(self.vocabulary, start=1)}
 
 
 class BagOfNgrams(nn.Module):
-    """Codes [B, L] to embeddings float32 [B, EMBEDDING_DIM]: (Σ vectors of the n codes) / √n + bias."""
+    """Tokens [B, L] to embeddings float32 [B, EMBEDDING_DIM]: (Σ vectors of the n tokens) / √n + bias."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.vectors = nn.EmbeddingBag(vocabulary + 1, coding.EMBEDDING_DIM, mode="sum", padding_idx=_NOTHING)
-        self.bias = nn.Parameter(torch.zeros(coding.EMBEDDING_DIM))
-        # As nn.Linear on the vocabulary would start: the loss, not the start, should decide what a word means.
+        self.vectors = nn.EmbeddingBag(vocabulary + 1, EMBEDDING_DIM, mode="sum", padding_idx=_PADDING)
+        self.bias = nn.Parameter(torch.zeros(EMBEDDING_DIM))
+        # As an nn.Linear on the vocabulary starts: the loss, not the initial weights, should decide what a word means.
         bound = vocabulary**-0.5
         with torch.no_grad():
-            self.vectors.weight.uniform_(-bound, bound)[_NOTHING] = 0
+            self.vectors.weight.uniform_(-bound, bound)[_PADDING] = 0
 
-    def forward(self, codes: Tensor) -> Tensor:
-        counts = (codes != _NOTHING).sum(1, keepdim=True).clamp(min=1)
-        return self.vectors(codes) / counts.sqrt() + self.bias
+    def forward(self, tokens: Tensor) -> Tensor:
+        counts = (tokens != _PADDING).sum(1, keepdim=True).clamp(min=1)
+        return self.vectors(tokens) / counts.sqrt() + self.bias

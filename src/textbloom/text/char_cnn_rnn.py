@@ -11,58 +11,58 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from textbloom.text import coding
+from textbloom.text.joint_embedding import EMBEDDING_DIM
 
 # As published: 70 characters, the hyphen twice. Of its two channels the later one is used, so the other stays zero.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{} "
 LENGTH = 200  # characters read of a caption; Reed et al. read 201, which gives the same 8 steps
 
-_UNKNOWN = len(ALPHABET)  # code of what has no channel: characters outside the alphabet, and the end's padding
-_CODES = {character: code for code, character in enumerate(ALPHABET)}
+_UNKNOWN = len(ALPHABET)  # the token of what has no channel: characters outside the alphabet, and padding
+_TOKENS = {character: token for token, character in enumerate(ALPHABET)}
 _THRESHOLD = 1e-6  # activations up to this become 0: the rectifier of Lua Torch, which the original was written in
 
 
-def codes(captions: Sequence[str], length: int = LENGTH) -> Tensor:
-    """Captions as codes uint8 [n, length]: a character's channel, or 70 where it has none.
+def tokenize(captions: Sequence[str], length: int = LENGTH) -> Tensor:
+    """Captions as tokens uint8 [n, length]: a character's channel, or 70 where it has none.
 
     Captions are lower-cased, cut at `length` and padded at the end.
     """
     rows = torch.full((len(captions), length), _UNKNOWN, dtype=torch.uint8)
     for row, caption in zip(rows, captions, strict=True):
-        known = [_CODES.get(character, _UNKNOWN) for character in caption.lower()[:length]]
+        known = [_TOKENS.get(character, _UNKNOWN) for character in caption.lower()[:length]]
         row[: len(known)] = torch.tensor(known, dtype=torch.uint8)
     return rows
 
 
-def one_hot(codes: Tensor) -> Tensor:
-    """Codes [n, L] as float32 [n, 70, L]: one channel a character is 1; all are 0 where the code is 70."""
-    return functional.one_hot(codes.long(), _UNKNOWN + 1)[..., :_UNKNOWN].transpose(1, 2).float()
+def one_hot(tokens: Tensor) -> Tensor:
+    """Tokens [n, L] as float32 [n, 70, L]: one channel a character is 1; all are 0 where the token is 70."""
+    return functional.one_hot(tokens.long(), _UNKNOWN + 1)[..., :_UNKNOWN].transpose(1, 2).float()
 
 
-class CharacterCoding:
-    """The published alphabet and length: nothing is learnt from captions."""
+class CharacterTokenizer:
+    """The published alphabet and length; nothing depends on the training captions."""
 
     @classmethod
-    def learn(cls, captions: Sequence[str]) -> Self:
+    def fit(cls, captions: Sequence[str]) -> Self:
         return cls()
 
     @classmethod
-    def restore(cls, config: Mapping[str, Any]) -> Self | None:
+    def from_config(cls, config: Mapping[str, Any]) -> Self | None:
         return cls() if (config["alphabet"], config["length"]) == (ALPHABET, LENGTH) else None
 
     @property
     def config(self) -> dict[str, Any]:
         return {"alphabet": ALPHABET, "length": LENGTH}
 
-    def codes(self, captions: Sequence[str]) -> Tensor:
-        return codes(captions)
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        return tokenize(captions)
 
     def network(self) -> nn.Module:
         return CharCnnRnn()
 
 
 class CharCnnRnn(nn.Module):
-    """Codes [B, 200 or 201] to embeddings float32 [B, 1024], of any length and sign. 2,994,560 parameters.
+    """Tokens [B, 200 or 201] to embeddings float32 [B, 1024], of any length and sign. 2,994,560 parameters.
 
     Three convolutions with max pooling leave 8 steps of 512 channels; the recurrent layer's states are averaged.
     """
@@ -82,10 +82,10 @@ class CharCnnRnn(nn.Module):
         )
         self.input_to_hidden = nn.Linear(512, 512)
         self.hidden_to_hidden = nn.Linear(512, 512)
-        self.output = nn.Linear(512, coding.EMBEDDING_DIM)
+        self.output = nn.Linear(512, EMBEDDING_DIM)
 
-    def forward(self, codes: Tensor) -> Tensor:
-        steps = self.input_to_hidden(self.convolutions(one_hot(codes)).transpose(1, 2)).unbind(1)
+    def forward(self, tokens: Tensor) -> Tensor:
+        steps = self.input_to_hidden(self.convolutions(one_hot(tokens)).transpose(1, 2)).unbind(1)
         # The first step has no state before it: not even the bias of hidden_to_hidden.
         states = [functional.relu(steps[0])]
         for step in steps[1:]:

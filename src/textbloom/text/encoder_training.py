@@ -1,80 +1,119 @@
-"""Training a text encoder against frozen picture features: batches of distinct classes, a resumable loop."""
+"""Training a text encoder against frozen picture features: its data, batches of distinct classes, a resumable loop."""
 
+import hashlib
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from textbloom.core import runtime
+from textbloom.core import resume, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
-from textbloom.core.seeding import generator_for
+from textbloom.core.seeding import generator_for, seed_for
 from textbloom.core.tensors import load_metadata, load_tensors, save_tensors
-from textbloom.text import joint_embedding
+from textbloom.text import joint_embedding, trained_encoder, zero_shot
 
-SAVE_SECONDS = 45  # a kill costs at most this long
-LOOK_STEPS = 20  # steps between looks at the loss: each look waits for the device
+SAVE_SECONDS = 45  # a killed run loses at most this much work
+LOG_STEPS = 20  # steps between looks at the loss, for each look waits for the device
+_ENCODED_AT_ONCE = 64  # captions
+
+
+@dataclass(frozen=True)
+class CaptionedPhotos:
+    """What an encoder learns from and is judged by: the photos of some splits with their classes and captions.
+
+    features: groups of photo features, each [N, F]. classes: int64 [N], class ids.
+    captions: R of them. caption_photos: int64 [R], each caption's photo, a row of each group.
+    """
+
+    features: Mapping[str, Tensor]
+    classes: Tensor
+    captions: list[str]
+    caption_photos: Tensor
+
+    @property
+    def caption_classes(self) -> Tensor:
+        """int64 [R]."""
+        return self.classes[self.caption_photos]
+
+
+def select(rows: pd.DataFrame, features: Mapping[str, Tensor], splits: Collection[str]) -> CaptionedPhotos:
+    """The photos of `splits`, which may be none.
+
+    rows: captions.csv. features: groups [M, F] of all photos of `rows`, in ascending order of their ids.
+    """
+    kept = rows[rows["split"].isin(list(splits))]
+    ids, first = np.unique(kept["image_id"].to_numpy(), return_index=True)
+    places = torch.from_numpy(np.searchsorted(np.unique(rows["image_id"].to_numpy()), ids))
+    return CaptionedPhotos(
+        {group: values[places] for group, values in features.items()},
+        torch.from_numpy(kept["class_id"].to_numpy(dtype=np.int64)[first]),
+        kept["caption"].tolist(),
+        torch.from_numpy(np.searchsorted(ids, kept["image_id"].to_numpy())),
+    )
 
 
 class Pairs:
-    """Training pictures and captions, drawn a pair a class."""
+    """Training photos and captions, of which a batch draws one pair of each class."""
 
-    def __init__(self, features: Tensor, classes: Tensor, captions: Tensor, caption_pictures: Tensor) -> None:
-        """Captions belong to pictures, pictures to classes; every picture has a caption.
+    def __init__(self, features: Tensor, classes: Tensor, tokens: Tensor, caption_photos: Tensor) -> None:
+        """Captions belong to photos, photos to classes; every photo has a caption.
 
         features: float32 [N, D]. classes: int64 [N].
-        captions: coded captions [R, L]. caption_pictures: int64 [R], each caption's picture, a row of `features`.
+        tokens: of the captions, [R, L]. caption_photos: int64 [R], each caption's photo, a row of `features`.
         """
-        by_class = classes.argsort(stable=True)
-        by_picture = caption_pictures.argsort(stable=True)
-        counts, caption_counts = (
-            classes.unique(return_counts=True)[1],
-            caption_pictures.bincount(minlength=len(classes)),
-        )
+        counts = classes.unique(return_counts=True)[1]
+        caption_counts = caption_photos.bincount(minlength=len(classes))
         if len(counts) < 2:
             raise UserError(
                 "encoder.name: an encoder trained here learns to tell classes apart, and the training pictures are all "
                 "of one: choose a pretrained encoder"
             )
         assert int(caption_counts.min()) > 0
-        self.features, self.captions = features, captions
-        self._pictures, self._picture_counts = by_class, counts
-        self._caption_order, self._caption_counts = by_picture, caption_counts
-        self._first_picture = counts.cumsum(0) - counts
+        self.features, self.tokens = features, tokens
+        # The photos class by class, the captions photo by photo, and where each group begins.
+        self._photos, self._photo_counts = classes.argsort(stable=True), counts
+        self._captions, self._caption_counts = caption_photos.argsort(stable=True), caption_counts
+        self._first_photo = counts.cumsum(0) - counts
         self._first_caption = caption_counts.cumsum(0) - caption_counts
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of photos."""
         return len(self.features)
 
     @property
     def classes(self) -> int:
-        return len(self._picture_counts)
+        return len(self._photo_counts)
 
     def draw(self, batch_size: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Distinct classes, `batch_size` of them or all; of each a picture and a caption of it.
+        """Distinct classes, `batch_size` of them or all; of each a photo and a caption of it.
 
-        Returns features [B, D] and coded captions [B, L].
+        Returns features [B, D] and tokens [B, L].
         """
         chosen = torch.randperm(self.classes, generator=stream)[:batch_size]
-        picture_share, caption_share = torch.rand(2, len(chosen), generator=stream, dtype=torch.float64)
-        pictures = self._pictures[_pick(self._first_picture, self._picture_counts, chosen, picture_share)]
-        captions = self._caption_order[_pick(self._first_caption, self._caption_counts, pictures, caption_share)]
-        return self.features[pictures], self.captions[captions]
+        photo_share, caption_share = torch.rand(2, len(chosen), generator=stream, dtype=torch.float64)
+        photos = self._photos[_pick(self._first_photo, self._photo_counts, chosen, photo_share)]
+        captions = self._captions[_pick(self._first_caption, self._caption_counts, photos, caption_share)]
+        return self.features[photos], self.tokens[captions]
 
 
 def _pick(first: Tensor, count: Tensor, group: Tensor, share: Tensor) -> Tensor:
-    """In each group, which holds `count` places from `first` on, the place at `share` in [0, 1) of it."""
+    """In each group of `count` places from `first` on, the place at `share` in [0, 1) of it."""
     return first[group] + (share * count[group]).long()
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """An epoch is as many steps as the training pictures fill batches: pictures are drawn a class, not in turn.
+    """How long and how fast the encoder learns.
+
+    An epoch is as many steps as the training photos fill batches, although photos are drawn by class, not in turn.
 
     lr: Adam's learning rate in the first epoch, multiplied by lr_decay after each.
     precision: auto | fp32 | bf16, of the network's passes; loss and weights are float32.
@@ -107,11 +146,11 @@ class EncoderTrainer:
     def advance(self) -> Tensor:
         """Update the network once; returns the loss, detached, on the device."""
         s = self.schedule
-        features, captions = self.pairs.draw(s.batch_size, generator_for(s.seed, "encoder batch", self.step))
+        features, tokens = self.pairs.draw(s.batch_size, generator_for(s.seed, "encoder batch", self.step))
         for group in self.optimizer.param_groups:
             group["lr"] = s.lr * s.lr_decay ** (self.step // self.steps_per_epoch)
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            texts = self.network(captions.to(self.device))
+            texts = self.network(tokens.to(self.device))
         loss = joint_embedding.loss(features.to(self.device), texts.float())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -136,7 +175,7 @@ def train(trainer: EncoderTrainer, folder: Path, after_step: Callable[[int], Non
             total += trainer.advance()
             bar.update(1)
             done = trainer.step - len(losses) * per_epoch
-            if done % LOOK_STEPS == 0 or done == per_epoch:
+            if done % LOG_STEPS == 0 or done == per_epoch:
                 mean = float(total) / done
                 _check_finite(mean, trainer.step, folder)
                 bar.set_postfix_str(f"epoch {len(losses) + 1}/{epochs} loss {mean:.4f}", refresh=False)
@@ -182,3 +221,65 @@ def _check_finite(mean: float, step: int, folder: Path) -> None:
             f"the text encoder's loss is {mean} at step {step}: lower encoder_training.lr; the last good state stays "
             f"in {folder}"
         )
+
+
+def train_and_measure(
+    name: str,
+    rows: pd.DataFrame,
+    features: Mapping[str, Tensor],
+    pretrained: Sequence[Mapping[str, str]],
+    train_splits: Collection[str],
+    schedule: Schedule,
+    folder: Path,
+    resume_root: Path,
+) -> dict[str, Any]:
+    """Train on `train_splits`, write the encoder to `folder`, and return its metrics on a split that is not among them.
+
+    That split is val where training leaves it out, so that encoders are chosen without a look at test; else it is test.
+    A run that was killed continues where it stopped, if data, schedule and code are the same.
+
+    name: of `trained_encoder.KINDS`. rows: captions.csv. features: groups of photo features, in ascending order of the
+    image ids. pretrained: the networks that gave them. resume_root: where unfinished runs are saved.
+    """
+    device = runtime.device()
+    train_part = select(rows, features, train_splits)
+    held_out = select(rows, features, ["test" if "val" in train_splits else "val"])
+    space = joint_embedding.fit_picture_space(train_part.features, joint_embedding.EMBEDDING_DIM)
+    tokenizer = trained_encoder.KINDS[name].fit(train_part.captions)
+    pairs = Pairs(
+        space(train_part.features), train_part.classes, tokenizer(train_part.captions), train_part.caption_photos
+    )
+    torch.manual_seed(seed_for(schedule.seed, "text encoder weights"))
+    trainer = EncoderTrainer(tokenizer.network(), pairs, schedule, device)
+    parts = [rows.to_csv().encode(), *(values.contiguous().numpy().tobytes() for values in features.values())]
+    data = [hashlib.sha256(part).hexdigest() for part in parts]
+    settings = [name, asdict(schedule), list(train_splits), data, runtime.arithmetic(device)]
+    work = resume.resume_folder(resume_root, settings, [], ["text", "core"])
+    with resume.lock(work):
+        losses = train(trainer, work)
+        encoder = trained_encoder.save(folder, name, tokenizer, trainer.network, asdict(schedule), pretrained)
+        metrics = {
+            "encoder": name,
+            "trained": True,
+            "parameters": sum(weights.numel() for weights in trainer.network.parameters()),
+            "train_classes": pairs.classes,
+            "train_loss": round(losses[-1], 5),
+            **_zero_shot(encoder, space, train_part, held_out),
+        }
+        resume.remove(work)
+    return metrics
+
+
+def _zero_shot(
+    encoder: trained_encoder.TrainedEncoder,
+    space: joint_embedding.PictureSpace,
+    train_part: CaptionedPhotos,
+    held_out: CaptionedPhotos,
+) -> dict[str, float | int]:
+    """The measures of `zero_shot`, rounded, and how many held-out classes were trained on: 0 makes it zero-shot."""
+    if not held_out.captions:
+        return {}
+    texts = encoder.encode(held_out.captions, _ENCODED_AT_ONCE)
+    measures = zero_shot.measure(space(held_out.features), held_out.classes, texts, held_out.caption_classes)
+    seen = torch.isin(held_out.classes.unique(), train_part.classes).sum()
+    return {key: round(value, 4) for key, value in measures.items()} | {"n_classes_seen": int(seen)}

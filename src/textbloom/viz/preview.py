@@ -1,6 +1,7 @@
 """A look at the prepared data before anything is trained on it: a contact sheet with captions, and counts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -62,8 +63,8 @@ def _shares(sizes: Sequence[int], total: int) -> list[int]:
     return shares
 
 
-def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int]) -> Sheet:
-    """Pictures uint8 [n, 3, S, S], each with its class, split and caption beneath.
+def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int], path: Path) -> None:
+    """Write pictures uint8 [n, 3, S, S], each with its class, split and caption beneath, as a PNG.
 
     shown: n rows of `choose`; numbers: of `counts`, for the lines under the title.
     """
@@ -84,7 +85,7 @@ def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int]
         f"{numbers['captions']:,} captions, {numbers['captions_distinct']:,} different: {splits}. "
         f"Shown: {len(pictures)}, each with its first caption, spread over splits and classes."
     )
-    return Sheet(rows, title="The prepared data", note=note, gap=20, row_gap=26, tile=160)
+    Sheet(rows, title="The prepared data", note=note, gap=20, row_gap=26, tile=160).save(path)
 
 
 def _part(split: str, numbers: dict[str, int]) -> str:

@@ -3,30 +3,33 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from textbloom.core.errors import UserError
-from textbloom.text import encoder_data, encoder_run, encoder_training, picture_space
+from textbloom.text import encoder_training, joint_embedding, trained_encoder
 from textbloom.text.encoder_training import EncoderTrainer, Pairs, Schedule
 
 CPU = torch.device("cpu")
 CLASSES, PICTURES, CAPTIONS, DIMS = 5, 4, 3, 6
+PRETRAINED = [{"name": "a network", "sha256": "0" * 64}]
 
 
 class Tiny(nn.Module):
-    """Codes [B, L] to [B, DIMS]: enough of an encoder for the loop."""
+    """Tokens [B, L] to [B, DIMS]: enough of an encoder for the loop."""
 
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(256, DIMS)
 
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        return self.table(codes.long()).mean(1)
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.table(tokens.long()).mean(1)
 
 
 def pairs() -> Pairs:
@@ -115,7 +118,7 @@ class Killed(Exception):
 @pytest.mark.parametrize("at", [1, 4, 5, 6, 14])
 def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, monkeypatch, at):
     monkeypatch.setattr(encoder_training, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(encoder_training, "LOOK_STEPS", 1)
+    monkeypatch.setattr(encoder_training, "LOG_STEPS", 1)
     whole = trainer()
     losses = encoder_training.train(whole, tmp_path / "whole")
 
@@ -132,7 +135,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, monkeyp
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path, monkeypatch):
     monkeypatch.setattr(encoder_training, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(encoder_training, "LOOK_STEPS", 1)
+    monkeypatch.setattr(encoder_training, "LOG_STEPS", 1)
     ours = trainer()
 
     def spoil(step):
@@ -147,94 +150,76 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     assert fresh.step == 6 and fresh.network.table.weight.isfinite().all()
 
 
-def groups(count: int, scale: float = 1.0) -> dict[str, torch.Tensor]:
-    stream = torch.Generator().manual_seed(1)
-    return {name: scale * torch.randn(count, 6, generator=stream) + 3 for name in picture_space.WEIGHTS}
-
-
-def test_the_picture_space_gives_unit_length_and_leaves_units_and_offsets_aside():
-    ours = picture_space.fit(groups(200), 5)(groups(200))
-    assert ours.shape == (200, 5) and ours.dtype == torch.float32
-    torch.testing.assert_close(ours.norm(dim=1), torch.ones(200))
-    theirs = picture_space.fit(groups(200, scale=50.0), 5)(groups(200, scale=50.0))
-    torch.testing.assert_close((ours @ ours.T), (theirs @ theirs.T), atol=1e-3, rtol=0)
-
-
-def test_with_all_its_dimensions_the_space_only_rotates_the_weighted_groups():
-    data = groups(200)
-    space = picture_space.fit(data, 18)
-    parts = []
-    for name, weight in picture_space.WEIGHTS.items():
-        values = data[name].double()
-        values = (values - values.mean(0)) / values.std(0, correction=0)
-        parts.append(weight * values / values.norm(dim=1, keepdim=True))
-    joined = torch.cat(parts, 1)
-    joined = joined - joined.mean(0)
-    joined = joined / joined.norm(dim=1, keepdim=True)
-    torch.testing.assert_close((space(data) @ space(data).T).double(), joined @ joined.T, atol=1e-4, rtol=0)
-
-
-def test_the_space_keeps_the_directions_of_largest_variance():
-    data = groups(300)
-    for name in ("stages", "colours"):
-        data[name] = data["last"].clone()  # 18 features, 6 directions: 6 dimensions lose nothing
-    ours, whole = picture_space.fit(data, 6)(data), picture_space.fit(data, 18)(data)
-    torch.testing.assert_close(ours @ ours.T, whole @ whole.T, atol=1e-3, rtol=0)
-
-
-def test_a_feature_that_never_varies_harms_nothing():
-    data = groups(50)
-    data["colours"][:, 2] = 0
-    assert picture_space.fit(data, 5)(data).isfinite().all()
-
-
-def rows(words: list[str], splits: list[str]) -> pd.DataFrame:
-    """Three pictures a class with two captions each, the class told by its word."""
-    table = [
-        {"image_id": 10 * c + p, "class_id": c + 1, "split": split, "caption": f"{start} {word} flower"}
-        for c, (word, split) in enumerate(zip(words, splits, strict=True))
-        for p in range(3)
-        for start in ("a", "one")
-    ]
-    return pd.DataFrame(table)
+def rows(words: list[str], splits: list[str], photos: int = 3, starts: Sequence[str] = ("a", "one")) -> pd.DataFrame:
+    """captions.csv of a few photos a class with a few captions each, the class told by its words."""
+    return pd.DataFrame(
+        [
+            {"image_id": 10 * c + p, "class_id": c + 1, "split": split, "caption": f"{start} {word} flower"}
+            for c, (word, split) in enumerate(zip(words, splits, strict=True))
+            for p in range(photos)
+            for start in starts
+        ]
+    )
 
 
 def test_a_part_joins_captions_pictures_and_classes_of_its_splits():
     table = rows(["red", "blue", "pink"], ["train", "test", "val"])
-    ids = sorted(table["image_id"].unique())
-    features = {"last": torch.tensor(ids)[:, None].float()}
-    part = encoder_data.select(table, ids, features, ("train", "val"))
+    features = {"last": torch.tensor(sorted(table["image_id"].unique()))[:, None].float()}
+    part = encoder_training.select(table, features, ("train", "val"))
     assert part.features["last"].flatten().tolist() == [0, 1, 2, 20, 21, 22]
     assert part.classes.tolist() == [1, 1, 1, 3, 3, 3]
-    assert part.captions[6] == "a pink flower" and part.caption_pictures[6] == 3
+    assert part.captions[6] == "a pink flower" and part.caption_photos[6] == 3
     assert part.caption_classes.tolist() == [1] * 6 + [3] * 6
-    assert not encoder_data.select(table, ids, features, ("none",)).captions
+    assert not encoder_training.select(table, features, ("none",)).captions
 
 
-def test_a_run_leaves_an_encoder_its_measures_and_no_state_and_the_same_bytes_again(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    table = rows(["red", "blue", "pink"], ["train", "train", "val"])
-    ids = sorted(table["image_id"].unique())
-    monkeypatch.setattr(encoder_run.coding, "EMBEDDING_DIM", 16)
-    stream = torch.Generator().manual_seed(0)
-    features = {group: torch.rand(len(ids), 8, generator=stream) for group in picture_space.WEIGHTS}
+def train_and_measure(name: str, table: pd.DataFrame, features: dict, schedule: Schedule, folder: Path) -> dict:
+    """In `folder`, with the encoder in its sub-folder `encoder`."""
+    splits = ("train", "val")
+    (folder / "encoder").mkdir(parents=True)
+    arguments = (name, table, features, PRETRAINED, splits, schedule, folder / "encoder", folder / "resume")
+    return encoder_training.train_and_measure(*arguments)
+
+
+def test_a_run_leaves_an_encoder_its_measures_and_no_state(tmp_path):
+    table = rows(["red", "blue", "pink"], ["train", "train", "test"])
+    # More features than the shared space has dimensions, most of them of no variance.
+    features = {group: torch.zeros(9, 400) for group in joint_embedding.WEIGHTS}
+    for values in features.values():
+        values[:, :8] = torch.rand(9, 8)
     schedule = Schedule(seed=1, epochs=1, batch_size=2, lr=1e-3, lr_decay=0.9, precision="fp32")
-    one, two = (
-        encoder_run.train_and_measure("char-cnn-rnn", table, ids, features, ["train"], schedule, tmp_path / name)
-        for name in ("one", "two")
-    )
-    assert one == two and one["parameters"] == 2_994_560 - 513 * (1024 - 16)
+    found = train_and_measure("char-cnn-rnn", table, features, schedule, tmp_path)
+    assert found["parameters"] == 2_994_560
     # one class is left to choose from, of two in training
-    assert (one["zero_shot_top1"], one["n_classes"], one["n_classes_seen"], one["train_classes"]) == (1.0, 1, 0, 2)
-    assert (one["n_pictures"], one["n_captions"]) == (3, 6)
-    for name in ("encoder.safetensors", "config.json"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert not list((tmp_path / ".dvc/tmp/resume").iterdir())
+    assert (found["zero_shot_top1"], found["n_classes"], found["n_classes_seen"], found["train_classes"]) == (
+        1,
+        1,
+        0,
+        2,
+    )
+    assert (found["n_pictures"], found["n_captions"]) == (3, 6)
+    assert trained_encoder.load(tmp_path / "encoder").metadata["pretrained"] == PRETRAINED
+    assert not list((tmp_path / "resume").iterdir())
+
+
+def test_what_is_learnt_of_a_word_serves_for_a_class_that_was_never_seen_and_again_with_the_same_bytes(tmp_path):
+    words = ("red", "blue", "pink", "star", "disc")
+    names = {"red star": "train", "red disc": "train", "blue star": "train", "pink disc": "train", "pink star": "val"}
+    names |= {"blue disc": "test", "red bell": "test"}
+    table = rows(list(names), list(names.values()), photos=4, starts=("a", "one", "this"))
+    captions = table.groupby("image_id")["caption"].first()
+    shown = torch.tensor([[float(word in caption) for word in words] for caption in captions])
+    features = {group: torch.cat([shown, 0.1 * torch.rand(len(shown), 8)], 1) for group in joint_embedding.WEIGHTS}
+    features["last"] = functional.pad(features["last"], (0, 1100))
+    schedule = Schedule(seed=1, epochs=40, batch_size=5, lr=0.1, lr_decay=0.95, precision="fp32")
+    found = [train_and_measure("bag-of-ngrams", table, features, schedule, tmp_path / name) for name in ("one", "two")]
+    assert found[0] == found[1] and (found[0]["zero_shot_top1"], found[0]["n_classes_seen"]) == (1.0, 0)
+    for file in ("encoder.safetensors", "config.json"):
+        assert (tmp_path / "one/encoder" / file).read_bytes() == (tmp_path / "two/encoder" / file).read_bytes()
 
 
 def test_for_another_encoder_the_stage_says_so_at_once_without_torch(tmp_path):
-    project = Path(__file__).parents[1]
+    project = Path(__file__).parents[2]
     (tmp_path / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
     code = (
         f"import sys, runpy; runpy.run_path({str(project / 'stages/text_encoder.py')!r}, run_name='__main__'); "

@@ -60,3 +60,44 @@ def test_compatibility_is_pictures_by_texts():
     assert joint_embedding.compatibility(
         torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]])
     ).tolist() == [[11.0, 17.0]]
+
+
+def groups(count: int, scale: float = 1.0) -> dict[str, torch.Tensor]:
+    stream = torch.Generator().manual_seed(1)
+    return {name: scale * torch.randn(count, 6, generator=stream) + 3 for name in joint_embedding.WEIGHTS}
+
+
+def test_the_picture_space_gives_unit_length_and_leaves_units_and_offsets_aside():
+    ours = joint_embedding.fit_picture_space(groups(200), 5)(groups(200))
+    assert ours.shape == (200, 5) and ours.dtype == torch.float32
+    torch.testing.assert_close(ours.norm(dim=1), torch.ones(200))
+    theirs = joint_embedding.fit_picture_space(groups(200, scale=50.0), 5)(groups(200, scale=50.0))
+    torch.testing.assert_close((ours @ ours.T), (theirs @ theirs.T), atol=1e-3, rtol=0)
+
+
+def test_with_all_its_dimensions_the_space_only_rotates_the_weighted_groups():
+    data = groups(200)
+    space = joint_embedding.fit_picture_space(data, 18)
+    parts = []
+    for name, weight in joint_embedding.WEIGHTS.items():
+        values = data[name].double()
+        values = (values - values.mean(0)) / values.std(0, correction=0)
+        parts.append(weight * values / values.norm(dim=1, keepdim=True))
+    joined = torch.cat(parts, 1)
+    joined = joined - joined.mean(0)
+    joined = joined / joined.norm(dim=1, keepdim=True)
+    torch.testing.assert_close((space(data) @ space(data).T).double(), joined @ joined.T, atol=1e-4, rtol=0)
+
+
+def test_the_space_keeps_the_directions_of_largest_variance():
+    data = groups(300)
+    for name in ("stages", "colours"):
+        data[name] = data["last"].clone()  # 18 features, 6 directions: 6 dimensions lose nothing
+    ours, whole = joint_embedding.fit_picture_space(data, 6)(data), joint_embedding.fit_picture_space(data, 18)(data)
+    torch.testing.assert_close(ours @ ours.T, whole @ whole.T, atol=1e-3, rtol=0)
+
+
+def test_a_feature_that_never_varies_harms_nothing():
+    data = groups(50)
+    data["colours"][:, 2] = 0
+    assert joint_embedding.fit_picture_space(data, 5)(data).isfinite().all()

