@@ -18,7 +18,7 @@ def main() -> None:
     shown = preview.choose(rows)
     place = {image_id: row for row, image_id in enumerate(image_ids)}
     pictures = load_rows(config.IMAGES, "images", [place[image_id] for image_id in shown["image_id"]])
-    preview.contact_sheet(pictures, shown, numbers, config.DATA_SHEET)
+    preview.contact_sheet(pictures, shown, numbers).save(config.DATA_SHEET)
     write_json(config.DATA_METRICS, numbers)
 
 

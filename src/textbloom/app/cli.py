@@ -56,7 +56,7 @@ def _generate(options: argparse.Namespace) -> None:
     # Imported here: `textbloom params` must not wait for torch.
     from textbloom.sampling.generator import load_generator
     from textbloom.text import open_encoder
-    from textbloom.viz.grids import caption_grid
+    from textbloom.viz.samples import caption_grid
 
     if options.count < 1:
         raise errors.UserError(f"--count: expected at least 1, got {options.count}")
@@ -77,7 +77,7 @@ def _generate(options: argparse.Namespace) -> None:
         )
     captions = [text for text in options.text for _ in range(options.count)]
     pictures = generator.sample(encoder.encode(captions, p.encoder.batch_size), seed=options.seed)
-    caption_grid(pictures, captions, options.out, columns=options.count)
+    caption_grid(pictures, captions, columns=options.count).save(options.out)
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -86,7 +86,7 @@ def _compare(options: argparse.Namespace) -> None:
     from textbloom.dataset.eval_split import load_eval_split
     from textbloom.features import extractor as extractors
     from textbloom.metrics import measures
-    from textbloom.viz.examples import choose
+    from textbloom.viz.samples import choose
 
     if options.rows < 1:
         raise errors.UserError(f"--rows: expected at least 1, got {options.rows}")

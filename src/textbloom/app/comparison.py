@@ -16,7 +16,7 @@ from textbloom.dataset.prepared import read_captions
 from textbloom.features.extractor import Extractor
 from textbloom.metrics.measures import Compared, Referee, finished
 from textbloom.sampling.generator import TrainedGenerator, load_generator
-from textbloom.viz.examples import Examples
+from textbloom.viz.samples import Examples
 from textbloom.viz.sheet import Row, Sheet
 
 

@@ -1,7 +1,6 @@
 """A look at the prepared data before anything is trained on it: a contact sheet with captions, and counts."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -63,8 +62,8 @@ def _shares(sizes: Sequence[int], total: int) -> list[int]:
     return shares
 
 
-def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int], path: Path) -> None:
-    """Write pictures uint8 [n, 3, S, S], each with its class, split and caption beneath, as a PNG.
+def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int]) -> Sheet:
+    """Pictures uint8 [n, 3, S, S], each with its class, split and caption beneath.
 
     shown: n rows of `choose`; numbers: of `counts`, for the lines under the title.
     """
@@ -85,7 +84,7 @@ def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int]
         f"{numbers['captions']:,} captions, {numbers['captions_distinct']:,} different: {splits}. "
         f"Shown: {len(pictures)}, each with its first caption, spread over splits and classes."
     )
-    Sheet(rows, title="The prepared data", note=note, gap=20, row_gap=26, tile=160).save(path)
+    return Sheet(rows, title="The prepared data", note=note, gap=20, row_gap=26, tile=160)
 
 
 def _part(split: str, numbers: dict[str, int]) -> str:

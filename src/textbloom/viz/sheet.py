@@ -1,35 +1,49 @@
-"""The page that every picture of the pipeline is laid out on: rows of pictures with text at their sides."""
+"""The page that every picture of the pipeline is laid out on: rows of pictures with text around them.
 
+matplotlib draws it, with its own copy of DejaVu Sans and its default settings whatever the machine has, so that equal
+sheets are equal files. Pictures are enlarged by a whole number and stand on the page pixel for pixel.
+"""
+
+import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-import torch
-from PIL import Image, ImageDraw
+import matplotlib
+import numpy as np
+from matplotlib import style
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, get_font
+from matplotlib.transforms import IdentityTransform
+from PIL import Image
+from torch import Tensor
 
 from textbloom.core.files import replacing
-from textbloom.viz import typesetting
 
-PAPER = (255, 255, 255)
-INK = (32, 32, 36)
-QUIET = (112, 112, 120)
+FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+NO_GLYPH = "□"
+INK, QUIET = "#202024", "#707078"
 
-# Pixels.
+# Everything is in pixels: at 72 dots an inch, matplotlib's point is one.
+DPI = 72
+TEXT, TITLE = 15, 25  # sizes of the letters
 MARGIN = 36
-TITLE, TEXT = 25, 15
-BENEATH_LINES, HEADING_LINES = 5, 6
-SIDE_WIDTH, SIDE_GAP = 196, 22
+SIDE_WIDTH, SIDE_GAP = 196, 22  # of the text at the sides of a row
 APART = 22
+BENEATH_LINES, HEADING_LINES = 6, 7
 
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures uint8 [c, 3, S, S] (RGB) side by side, with text beside the row and beneath each picture.
+    """Pictures uint8 [c, 3, S, S] (RGB) side by side, with text at both sides of the row and beneath each picture.
 
-    `tags` are short: one quiet line between each picture and the text beneath it.
+    tags: short texts, each in a grey line between its picture and the text beneath it.
     """
 
-    pictures: torch.Tensor
+    pictures: Tensor
     left: str = ""
     right: str = ""
     beneath: Sequence[str] = ()
@@ -40,9 +54,11 @@ class Row:
 class Sheet:
     """Rows of pictures under a title. All pictures have one size; rows may differ in length.
 
-    `headings` stand over the columns; an empty one leaves its room to the heading before it. `tile` is the wanted side
-    of a picture in pixels: the nearest whole multiple of S is taken. `gap` and `row_gap` are the white between pictures
-    and between rows, in pixels; `first_apart` sets the first column off from the others.
+    note: grey text under the title.
+    headings: texts over the columns; one before empty ones may be as wide as their columns too.
+    tile: the wanted side of a picture in pixels; the nearest whole multiple of S is taken.
+    gap, row_gap: the white between pictures and between rows, in pixels.
+    first_apart: whether the first column stands apart from the others.
     """
 
     rows: Sequence[Row]
@@ -55,108 +71,126 @@ class Sheet:
     first_apart: bool = False
 
     def save(self, path: Path) -> None:
-        """Write the sheet as PNG, whole or absent. Equal sheets give equal bytes."""
-        image = _Page(self).drawn()
-        with replacing(path) as temporary:
-            image.save(temporary, format="PNG", compress_level=9)
+        """Write the sheet as PNG, whole or absent. Characters that the font lacks are named in one line on stderr."""
+        texts = [self.title, self.note, *self.headings]
+        for row in self.rows:
+            texts += [row.left, row.right, *row.beneath, *row.tags]
+        missing = sorted(letter for letter in set("".join(texts)) if not _has_glyph(letter))
+        if missing:
+            print(f"sheet: no glyph for {' '.join(missing)}, drawn as {NO_GLYPH} in {path}", file=sys.stderr)
+        # From the library's defaults: a matplotlibrc on the machine must not change the bytes.
+        with style.context("default"), replacing(path) as temporary:
+            canvas = FigureCanvasAgg(self._drawn())
+            canvas.draw()
+            page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+            page.save(temporary, format="PNG", compress_level=9)
 
+    def _drawn(self) -> Figure:
+        size = self.rows[0].pictures.shape[-1]
+        tile = size * max(1, round(self.tile / size))
+        columns = max(len(row.pictures) for row in self.rows)
+        left = [wrap(row.left, SIDE_WIDTH, tile // line_height(TEXT)) for row in self.rows]
+        right = [wrap(row.right, SIDE_WIDTH, tile // line_height(TEXT)) for row in self.rows]
+        x0 = MARGIN + (_widest(left) + SIDE_GAP if any(left) else 0)
+        xs = [x0 + n * (tile + self.gap) + (APART if self.first_apart and n > 0 else 0) for n in range(columns)]
+        x1 = xs[-1] + tile
+        width = x1 + (SIDE_GAP + _widest(right) if any(right) else 0) + MARGIN
 
-class _Page:
-    """A sheet with its text broken into lines and the place of everything settled."""
+        # The figure is filled from the top down: heights are negative until the page's own is known.
+        figure, pictures = Figure(dpi=DPI), []
+        y = self._draw_head(figure, xs, tile, width - 2 * MARGIN)
+        for row, *sides in zip(self.rows, left, right, strict=True):
+            for x, lines in zip((MARGIN, x1 + SIDE_GAP), sides, strict=True):
+                _write(figure, x, y + (tile - len(lines) * line_height(TEXT)) // 2, lines)
+            for x, picture in zip(xs, row.pictures, strict=False):
+                pictures.append((_enlarged(picture, tile), x, y + tile))
+            y += tile + (8 if row.tags or row.beneath else 0)
+            for texts, most, colour in ((row.tags, 1, QUIET), (row.beneath, BENEATH_LINES, INK)):
+                blocks = [wrap(text, tile, most) for text in texts]
+                y = max([y, *(_write(figure, x, y, lines, colour) for x, lines in zip(xs, blocks, strict=False))])
+            y += self.row_gap
+        height = y - self.row_gap + MARGIN
+        figure.set_size_inches(width / DPI, height / DPI)
+        for text in figure.texts:
+            text.set_y(height + text.get_position()[1])
+        for picture, x, bottom in pictures:
+            figure.figimage(picture, x, height - bottom)
+        return figure
 
-    def __init__(self, sheet: Sheet) -> None:
-        self.sheet = sheet
-        size = sheet.rows[0].pictures.shape[-1]
-        self.tile = size * max(1, round(sheet.tile / size))
-        self.columns = max(len(row.pictures) for row in sheet.rows)
-        self.font = typesetting.font(TEXT)
-        self.title_font = typesetting.font(TITLE)
-
-        in_tile = max(1, self.tile // typesetting.height(1, self.font))
-        self.left = [self._lines(row.left, SIDE_WIDTH, in_tile) for row in sheet.rows]
-        self.right = [self._lines(row.right, SIDE_WIDTH, in_tile) for row in sheet.rows]
-        self.tags = [[self._lines(text, self.tile, 1) for text in row.tags] for row in sheet.rows]
-        self.beneath = [[self._lines(text, self.tile, BENEATH_LINES) for text in row.beneath] for row in sheet.rows]
-
-        left_width = self._width(self.left)
-        self.x0 = MARGIN + (left_width + SIDE_GAP if left_width else 0)
-        self.x1 = self._x(self.columns - 1) + self.tile
-        right_width = self._width(self.right)
-        self.width = self.x1 + (SIDE_GAP + right_width if right_width else 0) + MARGIN
-        self.title = typesetting.wrap(sheet.title, self.title_font, self.width - 2 * MARGIN, 2)
-        self.note = self._lines(sheet.note, self.width - 2 * MARGIN, 6)
-        self.headings = [
-            self._lines(text, self._heading_width(column), HEADING_LINES) for column, text in enumerate(sheet.headings)
-        ]
-
-    def _lines(self, text: str, width: int, lines: int) -> list[str]:
-        return typesetting.wrap(text, self.font, width, lines)
-
-    def _width(self, blocks: list[list[str]]) -> int:
-        return max((round(self.font.getlength(line)) for block in blocks for line in block), default=0)
-
-    def _height(self, blocks: Sequence[list[str]]) -> int:
-        return typesetting.height(max((len(block) for block in blocks), default=0), self.font)
-
-    def _x(self, column: int) -> int:
-        apart = APART if self.sheet.first_apart and column > 0 else 0
-        return self.x0 + column * (self.tile + self.sheet.gap) + apart
-
-    def _heading_width(self, column: int) -> int:
-        after = self.sheet.headings[column + 1 :]
-        empty = next((number for number, text in enumerate(after) if text), len(after))
-        return self._x(column + empty) + self.tile - self._x(column)
-
-    def drawn(self) -> Image.Image:
-        top = self._head_height()
-        beneath = [
-            self._height(tags) + self._height(blocks) + (8 if tags or blocks else 0)
-            for tags, blocks in zip(self.tags, self.beneath, strict=True)
-        ]
-        tops = [top]
-        for extra in beneath:
-            tops.append(tops[-1] + self.tile + extra + self.sheet.row_gap)
-        image = Image.new("RGB", (self.width, tops[-1] - self.sheet.row_gap + MARGIN), PAPER)
-        draw = ImageDraw.Draw(image)
-        self._draw_head(draw, top)
-        for number in range(len(self.sheet.rows)):
-            self._draw_row(image, draw, number, tops[number])
-        return image
-
-    def _head_height(self) -> int:
-        height = MARGIN
-        if self.title:
-            height += typesetting.height(len(self.title), self.title_font) + 6
-        if self.note:
-            height += typesetting.height(len(self.note), self.font)
+    def _draw_head(self, figure: Figure, xs: Sequence[int], tile: int, width: int) -> int:
+        """Title, note and headings; returns where the first row begins."""
+        y = MARGIN
         if self.title or self.note:
-            height += 18
-        if self.headings:
-            height += self._height(self.headings) + 8
-        return height
-
-    def _draw_head(self, draw: ImageDraw.ImageDraw, bottom: int) -> None:
-        typesetting.write(draw, (MARGIN, MARGIN - 6), self.title, self.title_font, INK)
-        below_title = MARGIN + (typesetting.height(len(self.title), self.title_font) + 6 if self.title else 0)
-        typesetting.write(draw, (MARGIN, below_title - 6), self.note, self.font, QUIET)
-        for column, lines in enumerate(self.headings):
-            top = bottom - 8 - typesetting.height(len(lines), self.font)
-            typesetting.write(draw, (self._x(column), top), lines, self.font, QUIET)
-
-    def _draw_row(self, image: Image.Image, draw: ImageDraw.ImageDraw, number: int, top: int) -> None:
-        for column, picture in enumerate(self.sheet.rows[number].pictures):
-            image.paste(_enlarged(picture, self.tile), (self._x(column), top))
-        below = top + self.tile + 8
-        for column, lines in enumerate(self.tags[number]):
-            typesetting.write(draw, (self._x(column), below), lines, self.font, QUIET)
-        for column, lines in enumerate(self.beneath[number]):
-            corner = self._x(column), below + self._height(self.tags[number])
-            typesetting.write(draw, corner, lines, self.font, INK)
-        for x, lines in ((MARGIN, self.left[number]), (self.x1 + SIDE_GAP, self.right[number])):
-            middle = top + (self.tile - typesetting.height(len(lines), self.font)) // 2
-            typesetting.write(draw, (x, middle), lines, self.font, INK)
+            y = _write(figure, MARGIN, y - 6, wrap(self.title, width, 2, TITLE), size=TITLE)
+            y = _write(figure, MARGIN, y + 6, wrap(self.note, width, 6), QUIET) + 24
+        starts = [column for column, text in enumerate(self.headings) if text]
+        if starts:
+            ends = [*starts[1:], len(xs)]
+            widths = [xs[end - 1] + tile - xs[start] for start, end in zip(starts, ends, strict=True)]
+            blocks = [wrap(self.headings[n], width, HEADING_LINES) for n, width in zip(starts, widths, strict=True)]
+            y += max(len(lines) for lines in blocks) * line_height(TEXT)
+            for start, lines in zip(starts, blocks, strict=True):
+                _write(figure, xs[start], y - len(lines) * line_height(TEXT), lines, QUIET)
+            y += 8
+        return y
 
 
-def _enlarged(picture: torch.Tensor, side: int) -> Image.Image:
-    array = picture.permute(1, 2, 0).contiguous().numpy()
-    return Image.fromarray(array).resize((side, side), Image.Resampling.LANCZOS)
+def _write(figure: Figure, x: int, y: int, lines: Sequence[str], colour: str = INK, size: int = TEXT) -> int:
+    """Write a block of lines whose upper left corner is `y` below the page's top; returns where it ends."""
+    for line in lines:
+        # One text a line: in matplotlib's own blocks the distance of the lines depends on their letters.
+        base = -y - round(0.93 * size)
+        text = figure.text(x, base, line, font=_font(size), color=colour, va="baseline", parse_math=False)
+        text.set_transform(IdentityTransform())
+        y += line_height(size)
+    return y
+
+
+def _enlarged(picture: Tensor, side: int) -> np.ndarray:
+    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
+
+
+def wrap(text: str, width: int, lines: int, size: int = TEXT) -> list[str]:
+    """Break `text` into at most `lines` lines of at most `width` pixels; an ellipsis stands for what is left out."""
+    shown = " ".join("".join(letter if _has_glyph(letter) else NO_GLYPH for letter in text).split())
+    # textwrap counts letters: as many a line as the widest line allows.
+    letters = int(width / (0.4 * size))
+    while True:
+        broken = textwrap.wrap(shown, letters, max_lines=lines, placeholder="…")
+        if all(text_width(line, size) <= width for line in broken):
+            return broken
+        letters -= 1
+
+
+def text_width(line: str, size: int = TEXT) -> float:
+    """Pixels that a line of text takes across."""
+    return _renderer().get_text_width_height_descent(line, _font(size), ismath=False)[0]
+
+
+def line_height(size: int) -> int:
+    """Pixels from one line of text to the next."""
+    return round(1.36 * size)
+
+
+def _widest(blocks: Sequence[Sequence[str]]) -> int:
+    return round(max(text_width(line) for lines in blocks for line in lines))
+
+
+def _has_glyph(letter: str) -> bool:
+    return letter.isspace() or ord(letter) in _characters()
+
+
+@cache
+def _characters() -> frozenset[int]:
+    return frozenset(get_font(str(FONT)).get_charmap())
+
+
+@cache
+def _font(size: int) -> FontProperties:
+    return FontProperties(fname=FONT, size=size)
+
+
+@cache
+def _renderer() -> RendererAgg:
+    return RendererAgg(1, 1, DPI)  # only measures

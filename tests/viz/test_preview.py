@@ -12,12 +12,10 @@ from PIL import Image
 
 from textbloom import config
 from textbloom.core.files import write_text
-from textbloom.core.tensors import load_rows, load_tensors, save_tensors, shape_of
-from textbloom.dataset.prepared import read_captions
+from textbloom.core.tensors import save_tensors
 from textbloom.viz import preview
-from textbloom.viz.sheet import INK, QUIET, Row, Sheet
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEADER = "image_id,class_id,split,caption_index,caption"
 
 
@@ -83,18 +81,20 @@ def test_a_split_without_images_counts_zero_and_the_sheet_is_drawn(project):
         sheet.load()
 
 
-def test_each_picture_stands_over_its_own_caption_class_and_split_and_the_bytes_are_the_same_again(
-    project, monkeypatch
-):
-    sheets: list[Sheet] = []
-    save = Sheet.save
-    monkeypatch.setattr(Sheet, "save", lambda self, path: (sheets.append(self), save(self, path))[1])
+def test_each_picture_stands_over_its_own_caption_class_and_split():
+    rows = table({"train": 2, "val": 1, "test": 10}, classes=3)
+    pictures = torch.arange(10).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    sheet = preview.contact_sheet(pictures, rows.iloc[:10], preview.counts(rows, 8))
+    assert torch.equal(torch.cat([row.pictures for row in sheet.rows]), pictures)
+    assert [text for row in sheet.rows for text in row.beneath] == [f"caption {i}" for i in range(1, 11)]
+    tags = [text for row in sheet.rows for text in row.tags]
+    assert tags[:4] == ["class 1 · train", "class 2 · train", "val", "class 1 · test"], "class 0 is no class"
+    assert "train 2 of 2 classes, val 1, test 10 of 2 classes" in sheet.note
+
+
+def test_the_same_data_give_the_same_bytes(project):
     run()
     first = config.DATA_SHEET.read_bytes()
-    [row] = sheets[0].rows
-    assert row.beneath == ["a", "a", "c", "f"]
-    assert row.tags == ["class 1 · train", "class 2 · train", "class 2 · val", "class 4 · test"]
-    assert torch.equal(row.pictures, load_tensors(config.IMAGES)["images"])
     run()
     assert config.DATA_SHEET.read_bytes() == first
 
@@ -140,14 +140,6 @@ def test_the_choice_does_not_follow_the_order_of_the_rows():
     assert preview.choose(rows[::-1])["image_id"].tolist() == preview.choose(rows)["image_id"].tolist()
 
 
-def test_only_the_wanted_rows_are_read_in_their_order(tmp_path):
-    images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
-    path = tmp_path / "t.safetensors"
-    save_tensors(path, {"images": images})
-    assert shape_of(path, "images") == (50, 3, 8, 8)
-    assert torch.equal(load_rows(path, "images", [49, 0, 7]), images[[49, 0, 7]])
-
-
 def test_images_of_other_captions_are_refused_in_one_line(project):
     write_text(config.IMAGE_IDS, "image_id\n3\n7\n9\n")
     with pytest.raises(SystemExit, match=r"^error: data/image_ids\.csv and data/captions\.csv are not of the same"):
@@ -157,23 +149,3 @@ def test_images_of_other_captions_are_refused_in_one_line(project):
     write_text(config.IMAGE_IDS, "image_id\n3\n7\n9\n12\n")
     with pytest.raises(SystemExit, match=r"images\.safetensors is missing"):
         run()
-
-
-def test_tags_take_a_quiet_line_of_their_own(tmp_path):
-    def drawn(tags: list[str], beneath: list[str]) -> tuple[int, dict[object, int]]:
-        row = Row(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), beneath=beneath, tags=tags)
-        Sheet([row]).save(tmp_path / "s.png")
-        with Image.open(tmp_path / "s.png") as image:
-            return image.height, {colour: count for count, colour in image.getcolors(2**16) or []}
-
-    bare, tagged, both = drawn([], []), drawn(["████"], []), drawn(["████"], ["████"])
-    assert bare[0] < tagged[0] < both[0]
-    assert bare[1].get(QUIET, 0) == 0
-    assert tagged[1][QUIET] > 20
-    assert INK not in tagged[1]
-    assert INK in both[1]
-
-
-def test_the_table_is_read_with_every_caption_a_string(project):
-    write_text(config.CAPTIONS, config.CAPTIONS.read_text().replace("0,f", "0,nan"))
-    assert preview.choose(read_captions(config.CAPTIONS))["caption"].tolist()[-1] == "nan"

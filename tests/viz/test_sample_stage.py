@@ -16,7 +16,7 @@ from textbloom import config, models
 from textbloom.core.tensors import save_tensors
 from textbloom.sampling.generator import save_networks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGE = ROOT / "stages" / "sample.py"
 SHEETS = [
     "interpolation_captions",

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from textbloom.dataset.eval_split import EvalSplit
 from textbloom.dataset.prepared import Pictures, Prepared
-from textbloom.viz import showcase
-from textbloom.viz.examples import Examples, choose
-from textbloom.viz.interpolation import spherical, straight
+from textbloom.viz import samples
 from textbloom.viz.neighbours import nearest
+from textbloom.viz.samples import Examples, choose, spherical, straight
 from textbloom.viz.sheet import Sheet
 
 
@@ -151,13 +150,6 @@ class Recorder:
         return numbers[:, None, None, None].expand(-1, 3, self.side, self.side)
 
 
-@pytest.fixture
-def sheets(monkeypatch: pytest.MonkeyPatch) -> list[Sheet]:
-    saved: list[Sheet] = []
-    monkeypatch.setattr(Sheet, "save", lambda self, path: saved.append(self))
-    return saved
-
-
 def examples(count: int) -> Examples:
     return Examples(
         [f"caption {number}" for number in range(count)],
@@ -170,11 +162,11 @@ def numbers(row: Tensor) -> list[int]:
     return [int(picture[0, 0, 0]) for picture in row]
 
 
-def test_a_row_between_two_captions_has_one_noise_and_the_captions_at_its_ends(sheets: list[Sheet]) -> None:
+def test_a_row_between_two_captions_has_one_noise_and_the_captions_at_its_ends() -> None:
     generator, shown = Recorder(), examples(4)
-    showcase.interpolation_captions(generator, shown, Path("unused.png"), seed=1)
+    sheet = samples.interpolation_captions(generator, shown, seed=1)
 
-    assert [(row.left, row.right) for row in sheets[0].rows] == [("caption 0", "caption 1"), ("caption 2", "caption 3")]
+    assert [(row.left, row.right) for row in sheet.rows] == [("caption 0", "caption 1"), ("caption 2", "caption 3")]
     for (embeddings, noise), first in zip(generator.calls, (0, 2), strict=True):
         assert torch.equal(embeddings[0], shown.embeddings[first])
         assert torch.equal(embeddings[-1], shown.embeddings[first + 1])
@@ -182,23 +174,23 @@ def test_a_row_between_two_captions_has_one_noise_and_the_captions_at_its_ends(s
     assert not torch.equal(generator.calls[0][1], generator.calls[1][1])  # type: ignore[arg-type]
 
 
-def test_a_row_between_two_noises_has_one_caption(sheets: list[Sheet]) -> None:
+def test_a_row_between_two_noises_has_one_caption() -> None:
     generator, shown = Recorder(), examples(3)
-    showcase.interpolation_noise(generator, shown, Path("unused.png"), seed=1)
+    sheet = samples.interpolation_noise(generator, shown, seed=1)
 
-    assert [row.left for row in sheets[0].rows] == shown.captions
+    assert [row.left for row in sheet.rows] == shown.captions
     for (embeddings, noise), embedding in zip(generator.calls, shown.embeddings, strict=True):
         assert torch.equal(embeddings, embedding.expand_as(embeddings))
         assert noise is not None and len(noise.unique(dim=0)) == len(noise) == 8
 
 
-def test_beside_each_real_picture_stand_three_of_its_own_caption_from_different_noise(sheets: list[Sheet]) -> None:
+def test_beside_each_real_picture_stand_three_of_its_own_caption_from_different_noise() -> None:
     generator, shown = Recorder(), examples(3)
-    showcase.real_beside_generated(generator, shown, Path("unused.png"), seed=1)
+    sheet = samples.real_beside_generated(generator, shown, seed=1)
 
     [(embeddings, noise)] = generator.calls
     assert noise is not None and len(noise.unique(dim=0)) == 9
-    for number, row in enumerate(sheets[0].rows):
+    for number, row in enumerate(sheet.rows):
         assert row.left == shown.captions[number]
         real, *generated = numbers(row.pictures)
         assert real == 200 + number
@@ -206,29 +198,29 @@ def test_beside_each_real_picture_stand_three_of_its_own_caption_from_different_
         assert all(torch.equal(embeddings[made], shown.embeddings[number]) for made in generated)
 
 
-def test_a_generator_of_two_stages_shows_its_sketches_as_large_from_the_noise_they_share(sheets: list[Sheet]) -> None:
+def test_a_generator_of_two_stages_shows_its_sketches_as_large_from_the_noise_they_share() -> None:
     shown = Examples(["one", "two"], torch.randn(2, 5), pictures(2)[..., :16, :16])
     generator, sketcher = Recorder(side=16), Recorder()
     sketcher.noise_dim = 7
     generator.first = sketcher
-    showcase.real_beside_generated(generator, shown, Path("unused.png"), seed=1)
+    sheet = samples.real_beside_generated(generator, shown, seed=1)
 
     [(_, noise)], [(_, below)] = generator.calls, sketcher.calls
     assert noise is not None and below is not None and torch.equal(below, noise[:, :7])
-    assert sheets[0].headings[1::3] == ["first stage, from three noises", "second stage, from the same"]
-    for number, row in enumerate(sheets[0].rows):
+    assert sheet.headings[1::3] == ["first stage, from three noises", "second stage, from the same"]
+    for number, row in enumerate(sheet.rows):
         assert row.pictures.shape == (7, 3, 16, 16)
         assert numbers(row.pictures)[1:] == [3 * number + draw for draw in range(3)] * 2
 
 
-def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero(sheets: list[Sheet]) -> None:
+def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero() -> None:
     training = pictures(10)
     shown = Examples(["one", "two", "three"], torch.randn(3, 5), pictures(3))
     copies = training[[7, 2, 4]]
-    showcase.nearest_training(copies, shown, training, Path("unused.png"), rows=2)
+    sheet = samples.nearest_training(copies, shown, training, rows=2)
 
-    assert [row.left for row in sheets[0].rows] == ["one", "two"]
-    for row, original in zip(sheets[0].rows, (7, 2), strict=True):
+    assert [row.left for row in sheet.rows] == ["one", "two"]
+    for row, original in zip(sheet.rows, (7, 2), strict=True):
         assert row.pictures.shape[0] == 5
         assert torch.equal(row.pictures[0], row.pictures[1])
         assert torch.equal(row.pictures[1], training[original])
@@ -236,35 +228,51 @@ def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero(sheet
         distances = [int(text) for text in row.beneath[1:]]
         assert distances == sorted(distances)
         assert distances[1] > 50, "unrelated noise pictures are far apart"
-    assert "generated pictures 0, real held-out pictures" in sheets[0].note
+    assert "generated pictures 0, real held-out pictures" in sheet.note
+
+
+def every(shown: Examples) -> list[Sheet]:
+    generator = Recorder()
+    made = generator.sample(shown.embeddings, 1)
+    return [
+        samples.real_beside_generated(generator, shown, seed=1),
+        samples.interpolation_captions(generator, shown, seed=1),
+        samples.interpolation_noise(generator, shown, seed=1),
+        samples.nearest_training(made, shown, shown.images, rows=2),
+    ]
 
 
 @pytest.mark.parametrize("seen", [True, False])
-def test_every_sheet_says_in_its_title_whether_training_saw_the_captions(sheets: list[Sheet], seen: bool) -> None:
-    generator, path = Recorder(), Path("unused.png")
-    shown = dataclasses.replace(examples(4), seen=seen)
-    made = showcase.samples(generator, shown, path, columns=2, seed=1)
-    showcase.real_beside_generated(generator, shown, path, seed=1)
-    showcase.interpolation_captions(generator, shown.first(2), path, seed=1)
-    showcase.interpolation_noise(generator, shown.first(2), path, seed=1)
-    showcase.nearest_training(made, shown, shown.images, path, rows=2)
-    assert sheets[0].title == f"Generated for captions that training {'saw' if seen else 'never saw'}"
-    assert len(sheets) == 5
-    assert {sheet.title.endswith("(captions seen in training)") for sheet in sheets[1:]} == {seen}
+def test_every_sheet_says_in_its_title_whether_training_saw_the_captions(seen: bool) -> None:
+    sheets = every(dataclasses.replace(examples(4), seen=seen))
+    assert {sheet.title.endswith("(captions seen in training)") for sheet in sheets} == {seen}
 
 
-def test_a_real_picture_that_training_saw_is_not_compared_with_itself(sheets: list[Sheet]) -> None:
+def test_a_real_picture_that_training_saw_is_not_compared_with_itself() -> None:
     training = torch.tensor([10, 17, 60]).to(torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
     shown = Examples(["one"], torch.randn(1, 5), training[:1], seen=True)
-    showcase.nearest_training(training[:1], shown, training, Path("unused.png"), rows=1)
-    assert "generated pictures 0, real ones, to the nearest other, 7." in sheets[0].note
+    sheet = samples.nearest_training(training[:1], shown, training, rows=1)
+    assert "generated pictures 0, real ones, to the nearest other, 7." in sheet.note
 
 
 def test_one_caption_and_few_training_pictures_are_enough_for_every_sheet(tmp_path: Path) -> None:
-    generator, shown, path = Recorder(), examples(1), tmp_path / "sheet.png"
-    made = showcase.samples(generator, shown, path, columns=6, seed=1)
-    showcase.real_beside_generated(generator, shown, path, seed=1)
-    showcase.interpolation_captions(generator, shown, path, seed=1)
-    showcase.interpolation_noise(generator, shown, path, seed=1)
-    showcase.nearest_training(made, shown, shown.images, path, rows=6)
-    assert path.stat().st_size > 0
+    for sheet in every(examples(1)):
+        sheet.save(tmp_path / "sheet.png")
+
+
+def test_pictures_stand_in_reading_order_each_over_its_caption() -> None:
+    shown = examples(5)
+    rows = samples.caption_grid(shown.images, shown.captions, columns=3).rows
+    assert [numbers(row.pictures) for row in rows] == [[200, 201, 202], [203, 204]]
+    assert [row.beneath for row in rows] == [shown.captions[:3], shown.captions[3:]]
+
+
+def test_a_progress_sheet_of_many_epochs_shows_twelve_with_the_first_and_the_last() -> None:
+    drawn = torch.arange(100).to(torch.uint8)[:, None, None, None, None].expand(-1, 2, 3, 8, 8)
+    sheet = samples.progress(range(1, 101), drawn, ["one", "two"])
+    shown = [int(row.left.removeprefix("epoch ")) for row in sheet.rows]
+    assert [numbers(row.pictures) for row in sheet.rows] == [[epoch - 1] * 2 for epoch in shown]
+    assert (len(shown), shown[0], shown[-1]) == (12, 1, 100)
+    steps = np.diff(shown)
+    assert steps.max() - steps.min() <= 1
+    assert len(samples.progress([1, 2], drawn[:2], ["one", "two"]).rows) == 2
