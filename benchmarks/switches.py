@@ -10,7 +10,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from training import Ours, make_plain, prepared
@@ -42,27 +41,27 @@ def main() -> None:
 
 
 def _plain_layout(ours: Ours) -> None:
-    for network in (ours.trainer.generator, ours.trainer.discriminator):
+    for network in (ours.trainer.networks.generator, ours.trainer.networks.discriminator):
         network.to(memory_format=torch.contiguous_format)
 
 
 def _plain_convolutions(ours: Ours) -> None:
-    for network in (ours.trainer.generator, ours.trainer.discriminator):
+    for network in (ours.trainer.networks.generator, ours.trainer.networks.discriminator):
         make_plain(network)
 
 
 def _plain_adam(ours: Ours) -> None:
-    for optimizer in (ours.trainer.optimizer_g, ours.trainer.optimizer_d):
+    for optimizer in ours.trainer.optimizers.values():
         for group in optimizer.param_groups:
             group["fused"] = False
 
 
 def _float32(ours: Ours) -> None:
-    ours.trainer.recipe = replace(ours.trainer.recipe, autocast=None)
+    ours.trainer.autocast = None
 
 
 def _compiled(ours: Ours) -> None:
-    generator, discriminator = ours.trainer.generator, ours.trainer.discriminator
+    generator, discriminator = ours.trainer.networks.generator, ours.trainer.networks.discriminator
     generator.compile()
     for name in ("features", "score"):  # called by name, not through forward
         setattr(discriminator, name, torch.compile(getattr(discriminator, name)))

@@ -30,15 +30,16 @@ from torchvision import transforms
 from textbloom import models
 from textbloom.core import runtime
 from textbloom.dataset.prepared import Pictures, Prepared
-from textbloom.models.interfaces import Discriminator, Generator
-from textbloom.models.points import FromPoint, ToPoint
-from textbloom.models.windows import WindowConv2d, WindowConvTranspose2d
-from textbloom.training.data import TrainingPairs
-from textbloom.training.trainer import Recipe, Trainer
+from textbloom.models.base import Discriminator, Generator
+from textbloom.models.layers import MapToLogit, MatmulConv2d, MatmulConvTranspose2d, VectorToMap
+from textbloom.training.batches import Batches
+from textbloom.training.objectives.base import Networks
+from textbloom.training.objectives.gan_cls import GanCls
+from textbloom.training.trainer import Trainer
 
 SIZE, NOISE_DIM = 64, 100
 TURN_SECONDS = 5
-Batches = Iterator[tuple[Tensor, Tensor]]
+Pairs = Iterator[tuple[Tensor, Tensor]]
 
 
 def main() -> None:
@@ -165,12 +166,12 @@ def _networks(options: argparse.Namespace, size: int) -> tuple[Generator, Discri
     )
 
 
-class _FromPoint(FromPoint):
+class _PlainVectorToMap(VectorToMap):
     def forward(self, vectors: Tensor, output_size: list[int] | None = None) -> Tensor:
         return nn.ConvTranspose2d.forward(self, vectors[:, :, None, None])
 
 
-class _ToPoint(ToPoint):
+class _PlainMapToLogit(MapToLogit):
     def forward(self, maps: Tensor, vectors: Tensor | None = None) -> Tensor:
         if vectors is not None:
             maps = torch.cat([maps, vectors[:, :, None, None].expand(-1, -1, *maps.shape[2:])], dim=1)
@@ -179,7 +180,12 @@ class _ToPoint(ToPoint):
 
 def make_plain(network: nn.Module) -> None:
     """Put torch's own convolutions in the place of ours, as a listing has them."""
-    own = {FromPoint: _FromPoint, ToPoint: _ToPoint, WindowConv2d: nn.Conv2d, WindowConvTranspose2d: nn.ConvTranspose2d}
+    own = {
+        VectorToMap: _PlainVectorToMap,
+        MapToLogit: _PlainMapToLogit,
+        MatmulConv2d: nn.Conv2d,
+        MatmulConvTranspose2d: nn.ConvTranspose2d,
+    }
     for layer in network.modules():
         layer.__class__ = own.get(type(layer), type(layer))
 
@@ -215,7 +221,7 @@ class Notebook:
         self._batches = self._endless()
         self.losses: list[tuple[float, float]] = []  # of discriminator and generator, a step each
 
-    def _endless(self) -> Batches:
+    def _endless(self) -> Pairs:
         while True:
             yield from self._loader
 
@@ -237,8 +243,8 @@ class Notebook:
 
             self._adam_g.zero_grad()
             fakes = generator(torch.randn(len(images), NOISE_DIM, device=self._device), text)
-            judged, features = discriminator(fakes, text)
-            _, real_features = discriminator(images, text)
+            judged, (features,) = discriminator(fakes, text)
+            _, (real_features,) = discriminator(images, text)
             g_loss = bce(torch.sigmoid(judged), ones) + 50 * l1(fakes, images)
             g_loss = g_loss + 100 * l2(features.mean(0), real_features.mean(0).detach())
             g_loss.backward()
@@ -258,36 +264,28 @@ class Ours:
     """The trainer of the train stage."""
 
     def __init__(self, data: Prepared, options: argparse.Namespace, device: torch.device) -> None:
-        self._pairs = TrainingPairs(data, options.batch, options.seed, device)
-        recipe = Recipe(
+        self._data = Batches(data, options.batch, options.seed, device)
+        adam = {"lr": 2e-4, "betas": (0.5, 0.999)}
+        self.trainer = Trainer(
+            Networks(*_networks(options, self._data.size)),
+            GanCls(feature_matching=100.0, pixel_l1=50.0),
+            {"generator": adam, "discriminator": adam},
+            device,
             seed=options.seed,
-            matching_aware=True,
-            negatives_weight=0.5,
-            saturating=False,
-            feature_matching=100.0,
-            pixel_l1=50.0,
-            conditioning_kl=0.0,
-            label_smoothing=0.0,
-            lr=2e-4,
-            lr_halving=None,
-            beta1=0.5,
-            beta2=0.999,
             ema_decay=0.99,
             autocast=runtime.autocast_dtype("auto", device),
         )
-        self.trainer = Trainer(*_networks(options, self._pairs.size), recipe, device)
-        self.trainer.start_epoch(0)
         self._batches = self._endless()
         self.losses: list[tuple[float, float]] = []  # of discriminator and generator, a turn's last step each
 
-    def _endless(self) -> Batches:
+    def _endless(self) -> Pairs:
         for epoch in itertools.count():
-            yield from self._pairs.epoch(epoch)
+            yield from self._data.epoch(epoch)
 
     def __call__(self, steps: int) -> None:
         for images, text in itertools.islice(self._batches, steps):
             losses = self.trainer.advance(images, text)
-        self.losses.append((float(losses[0]), float(losses[1])))
+        self.losses.append((float(losses["discriminator"]), float(losses["generator"])))
 
 
 def _peak(device: torch.device, dtype: torch.dtype) -> float:

@@ -3,46 +3,48 @@
 import torch
 
 from textbloom import config, models
-from textbloom.core import errors, paths, runtime
+from textbloom.core import errors, runtime, trained_folder
 from textbloom.core.seeding import seed_for
+from textbloom.core.tensors import load_metadata
 from textbloom.dataset import prepared
-from textbloom.sampling.generator import load_generator
-from textbloom.training import launch, session
-from textbloom.training.trainer import Recipe
+from textbloom.training import distributed, objectives
+from textbloom.training.objectives.base import Networks
+from textbloom.training.run import Outputs, Settings, run
 
 
 def main() -> None:
     p = config.load()
     runtime.portable(p.portable)
     runtime.deterministic(p.train.deterministic)
-    ranks = launch.join(p.train.devices)
-    device = runtime.device()
+    ranks = distributed.join(p.train.devices)
     data = prepared.load(*config.PREPARED, splits=p.train.split_names)
 
-    first = load_generator(config.BASE, "ema")
-    network = {**first.config["network"], "size": p.images.size}
+    first, of_first = trained_folder.load_generator(config.BASE, "ema", models.generator_of)
+    network = {**of_first["network"], "size": p.images.size}
     torch.manual_seed(seed_for(p.seed, "refiner weights"))
-    networks = models.refine(first.network, **network)
-    recipe = Recipe(
-        seed=seed_for(p.seed, "refine"),
-        lr=p.refine.lr,
-        lr_halving=p.refine.lr_halving,
-        beta1=p.train.beta1,
-        beta2=p.train.beta2,
-        ema_decay=p.train.ema_decay,
-        autocast=runtime.autocast_dtype(p.train.precision, device),
-        accumulate=p.refine.accumulate,
-        **p.objective.model_dump(),
+    # What `refine` does not say is as in `train`, but for the discriminator's learning rate, which is refine.lr too.
+    settings = {
+        **p.train.model_dump(exclude={"splits"}),
+        "discriminator_lr": None,
+        **p.refine.model_dump(exclude={"to"}),
+        "size": p.images.size,
+    }
+    run(
+        Networks(*models.refine(first, **network)),
+        objectives.build(network["name"], **p.objective.model_dump()),
+        {
+            "network": network,
+            "first": of_first["network"],
+            "objective": p.objective.model_dump(),
+            **load_metadata(config.EMBEDDINGS),
+        },
+        Settings(section="refine", seed=seed_for(p.seed, "refine"), **settings),
+        data,
+        Outputs(config.REFINED, config.REFINE_LOSSES, config.REFINE_METRICS, config.PROVENANCE / "refine.json"),
+        ranks,
+        resume_root=config.resume_root(),
+        files=[config.IMAGES, config.EMBEDDINGS, config.CAPTIONS, config.BASE / trained_folder.GENERATOR_EMA],
     )
-    plan = session.Plan(
-        "refine", p.images.size, p.refine.epochs, p.refine.batch_size, p.refine.grid_every, p.train.flips
-    )
-    outputs = session.Outputs(
-        config.REFINED, config.REFINE_LOSSES, config.REFINE_METRICS, config.PROVENANCE / "refine.json"
-    )
-    description = {"network": network, "first": first.config["network"]}
-    weights = [config.BASE / paths.GENERATOR_EMA]
-    session.run(networks, description, recipe, plan, data, outputs, device, ranks, weights)
 
 
 if __name__ == "__main__":

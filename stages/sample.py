@@ -1,7 +1,7 @@
 """Render what the generator makes of captions, held out where any are, and the loss curves."""
 
 from textbloom import config
-from textbloom.core import errors, paths, runtime
+from textbloom.core import errors, runtime, trained_folder
 from textbloom.core.tensors import load_metadata, load_tensors
 from textbloom.dataset.eval_split import load_eval_split
 from textbloom.sampling.generator import load_generator
@@ -24,7 +24,8 @@ def main() -> None:
     in_grid, in_rows = shown.first(rows * columns), shown.first(rows)
     pictures = generator.sample(in_grid.embeddings, seed)
     title = f"Generated for captions that training {'saw' if shown.seen else 'never saw'}"
-    history = load_tensors(folder / paths.PROGRESS)["pictures"], load_metadata(folder / paths.PROGRESS)
+    stored = folder / trained_folder.PROGRESS
+    history = load_tensors(stored)["pictures"], load_metadata(stored)
     sheets = {
         "samples": samples.caption_grid(pictures, in_grid.captions, columns, title),
         "real_beside_generated": samples.real_beside_generated(generator, in_rows, seed),
@@ -35,7 +36,7 @@ def main() -> None:
     }
     for name, sheet in sheets.items():
         sheet.save(config.PLOTS / f"{name}.png")
-    loss_curves(folder / paths.HISTORY, config.PLOTS / "losses.png")
+    loss_curves(folder / trained_folder.LOSSES, config.PLOTS / "losses.png")
 
 
 if __name__ == "__main__":

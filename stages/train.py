@@ -5,39 +5,34 @@ import torch
 from textbloom import config, models
 from textbloom.core import errors, runtime
 from textbloom.core.seeding import seed_for
+from textbloom.core.tensors import load_metadata
 from textbloom.dataset import prepared
-from textbloom.training import launch, session
-from textbloom.training.trainer import Recipe
+from textbloom.training import distributed, objectives
+from textbloom.training.objectives.base import Networks
+from textbloom.training.run import Outputs, Settings, run
 
 
 def main() -> None:
     p = config.load()
     runtime.portable(p.portable)
     runtime.deterministic(p.train.deterministic)
-    ranks = launch.join(p.train.devices)
-    device = runtime.device()
+    ranks = distributed.join(p.train.devices)
     data = prepared.load(*config.PREPARED, splits=p.train.split_names)
 
     size = p.train.size or p.images.size
     network = {"size": size, "embedding_dim": data.embeddings.shape[1], **p.model.model_dump()}
     torch.manual_seed(seed_for(p.seed, "weights"))
-    networks = models.build(**network)
-    recipe = Recipe(
-        seed=p.seed,
-        lr=p.train.lr,
-        lr_halving=p.train.lr_halving,
-        beta1=p.train.beta1,
-        beta2=p.train.beta2,
-        ema_decay=p.train.ema_decay,
-        autocast=runtime.autocast_dtype(p.train.precision, device),
-        accumulate=p.train.accumulate,
-        **p.objective.model_dump(),
+    run(
+        Networks(*models.build(**network)),
+        objectives.build(p.model.name, **p.objective.model_dump()),
+        {"network": network, "objective": p.objective.model_dump(), **load_metadata(config.EMBEDDINGS)},
+        Settings(section="train", seed=p.seed, **{**p.train.model_dump(exclude={"splits"}), "size": size}),
+        data,
+        Outputs(config.BASE, config.LOSSES, config.TRAIN_METRICS, config.PROVENANCE / "train.json"),
+        ranks,
+        resume_root=config.resume_root(),
+        files=[config.IMAGES, config.EMBEDDINGS, config.CAPTIONS],
     )
-    plan = session.Plan(
-        "train", size, p.train.epochs, p.train.batch_size, p.train.grid_every, p.train.flips, p.train.warm_start
-    )
-    outputs = session.Outputs(config.BASE, config.LOSSES, config.TRAIN_METRICS, config.PROVENANCE / "train.json")
-    session.run(networks, {"network": network}, recipe, plan, data, outputs, device, ranks)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,9 @@ class Train(Section):
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     lr: Annotated[Float, Field(gt=0)]
+    discriminator_lr: Annotated[Float, Field(gt=0)] | None
     lr_halving: Count | None
+    lr_cooldown: Annotated[Float, Field(ge=0, le=1)]
     beta1: Share
     beta2: Share
     ema_decay: Share
@@ -185,7 +187,6 @@ class Train(Section):
     devices: Count
     deterministic: bool
     accumulate: Count
-    warm_start: bool
 
     @property
     def split_names(self) -> list[str]:

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from textbloom import models
 from textbloom.app import cli
-from textbloom.sampling.generator import load_generator, save_networks
+from textbloom.core.trained_folder import save_networks
+from textbloom.sampling.generator import load_generator
 from textbloom.text import pretrained
 
 ROOT = Path(__file__).parents[2]

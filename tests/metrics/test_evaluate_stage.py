@@ -14,7 +14,7 @@ from torch import Tensor
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom import config
-from textbloom.core import paths, runtime
+from textbloom.core import runtime, trained_folder
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
 from textbloom.core.tensors import load_tensors
@@ -155,7 +155,7 @@ def eval_split() -> EvalSplit:
 
 
 def test_a_missing_generator_is_refused(project):
-    (config.BASE / paths.GENERATOR_EMA).unlink()
+    (config.BASE / trained_folder.GENERATOR_EMA).unlink()
     with pytest.raises(SystemExit, match=r"generator-ema\.safetensors is missing"):
         run_stage()
 

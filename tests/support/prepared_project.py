@@ -9,7 +9,7 @@ from torch_fidelity import FeatureExtractorBase
 
 from textbloom import config, models
 from textbloom.core.tensors import save_tensors
-from textbloom.sampling.generator import save_networks
+from textbloom.core.trained_folder import save_networks
 
 ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 130, 120  # pictures of each split; 20 of the training ones are of split val

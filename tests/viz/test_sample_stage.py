@@ -14,7 +14,7 @@ from PIL import Image
 
 from textbloom import config, models
 from textbloom.core.tensors import save_tensors
-from textbloom.sampling.generator import save_networks
+from textbloom.core.trained_folder import save_networks
 
 ROOT = Path(__file__).parents[2]
 STAGE = ROOT / "stages" / "sample.py"

@@ -1,9 +1,10 @@
-"""The networks: one system a file behind the same two interfaces, built by name."""
+"""The networks: one system a file behind the interfaces of `base`, built by name."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from textbloom.models import dcgan, gan_cls, stackgan
-from textbloom.models.interfaces import Architecture, Discriminator, Generator
+from textbloom.models.base import Architecture, Discriminator, Generator
 
 SYSTEMS = {"dcgan": dcgan.build, "gan-cls": gan_cls.build, "stackgan": stackgan.build}
 REFINEMENTS = {"stackgan": stackgan.refine}
@@ -20,3 +21,14 @@ def build(name: str, **architecture: Any) -> tuple[Generator, Discriminator]:
 def refine(first: Generator, name: str, **architecture: Any) -> tuple[Generator, Discriminator]:
     """The second stage of the system `name`, a key of REFINEMENTS, on its trained `first` generator."""
     return REFINEMENTS[name](Architecture(**architecture), first)
+
+
+def generator_of(config: Mapping[str, Any]) -> Generator:
+    """An untrained generator from the config of a trained model.
+
+    Its `network` holds the arguments of `build`, or those of `refine` where there is `first`, which describes the first
+    stage.
+    """
+    if "first" not in config:
+        return build(**config["network"])[0]
+    return refine(build(**config["first"])[0], **config["network"])[0]

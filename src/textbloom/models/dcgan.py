@@ -11,10 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from textbloom.models import interfaces
-from textbloom.models.interfaces import Architecture
-from textbloom.models.points import FromPoint, ToPoint
-from textbloom.models.windows import WindowConv2d, WindowConvTranspose2d
+from textbloom.models import base
+from textbloom.models.base import Architecture
+from textbloom.models.layers import MapToLogit, MatmulConv2d, MatmulConvTranspose2d, VectorToMap
 
 
 def build(
@@ -32,7 +31,7 @@ class TextProjection(nn.Sequential):
         super().__init__(nn.Linear(embedding_dim, projection), nn.BatchNorm1d(projection), nn.LeakyReLU(0.2))
 
 
-class Generator(interfaces.Generator):
+class Generator(base.Generator):
     """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 64 or 128."""
 
     def __init__(self, a: Architecture, first_activation: Callable[[], nn.Module]) -> None:
@@ -41,13 +40,13 @@ class Generator(interfaces.Generator):
         self.text = TextProjection(a.embedding_dim, a.text_projection)
         widths = [8 * a.features, 4 * a.features, 2 * a.features, a.features] + [a.features] * _extra_blocks(a.size)
         layers: list[nn.Module] = [
-            FromPoint(a.noise_dim + a.text_projection, widths[0], 4),
+            VectorToMap(a.noise_dim + a.text_projection, widths[0], 4),
             nn.BatchNorm2d(widths[0]),
             first_activation(),
         ]
         for before, after in pairwise(widths):
             layers += [
-                WindowConvTranspose2d(before, after, 4, 2, 1),
+                MatmulConvTranspose2d(before, after, 4, 2, 1),
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
@@ -58,8 +57,8 @@ class Generator(interfaces.Generator):
         return self.picture(torch.cat([noise, self.text(text)], dim=1))
 
 
-class Discriminator(interfaces.Discriminator):
-    """Pictures [B, 3, S, S] to features [B, 8F, 4, 4], judged with text [B, D] or by themselves."""
+class Discriminator(base.Discriminator):
+    """Pictures [B, 3, S, S] to features [B, 8F, 4, 4] of one scale, judged with text [B, D] or by themselves."""
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
@@ -72,23 +71,23 @@ class Discriminator(interfaces.Discriminator):
             channels = features
         for factor in (2, 4, 8):
             layers += [
-                WindowConv2d(channels, factor * features, 4, 2, 1),
+                MatmulConv2d(channels, factor * features, 4, 2, 1),
                 nn.BatchNorm2d(factor * features),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
             channels = factor * features
         self.picture = nn.Sequential(*layers)
         self.text = TextProjection(a.embedding_dim, a.text_projection) if a.discriminator_text else None
-        self.judge = ToPoint(8 * features, a.text_projection if a.discriminator_text else 0, 4)
+        self.judge = MapToLogit(8 * features, a.text_projection if a.discriminator_text else 0, 4)
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.picture(images)
+    def features(self, images: Tensor) -> list[Tensor]:
+        return [self.picture(images)]
 
     def project(self, text: Tensor) -> Tensor | None:
         return None if self.text is None else self.text(text)
 
-    def score(self, features: Tensor, text: Tensor | None) -> Tensor:
-        return self.judge(features, text)
+    def score(self, features: list[Tensor], text: Tensor | None) -> Tensor:
+        return self.judge(features[-1], text)
 
 
 def _extra_blocks(size: int) -> int:

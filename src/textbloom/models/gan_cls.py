@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from textbloom.models import dcgan
-from textbloom.models.interfaces import Architecture, Discriminator, Generator
+from textbloom.models.base import Architecture, Discriminator, Generator
 
 _SPREAD = 0.02  # standard deviation of the first weights: Radford et al. 2016, section 4
 

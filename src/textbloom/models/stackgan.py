@@ -10,10 +10,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from textbloom.models import interfaces
-from textbloom.models.interfaces import Architecture
-from textbloom.models.points import ToPoint
-from textbloom.models.windows import WindowConv2d
+from textbloom.models import base
+from textbloom.models.base import Architecture
+from textbloom.models.layers import MapToLogit, MatmulConv2d
 
 RESIDUAL_BLOCKS = 4
 
@@ -23,7 +22,7 @@ def build(architecture: Architecture) -> tuple["Generator", "Discriminator"]:
     return Generator(architecture), Discriminator(architecture)
 
 
-def refine(architecture: Architecture, first: interfaces.Generator) -> tuple["Refiner", "Discriminator"]:
+def refine(architecture: Architecture, first: base.Generator) -> tuple["Refiner", "Discriminator"]:
     """Stage II: `first`, frozen, and what makes a larger picture of its sketch; judged at the larger size."""
     return Refiner(architecture, first), Discriminator(architecture)
 
@@ -46,7 +45,7 @@ class Conditioning(nn.Module):
         return -0.5 * (1.0 + log_variance - mean.square() - log_variance.exp()).mean()
 
 
-class Generator(interfaces.Generator):
+class Generator(base.Generator):
     """Stage I: noise [B, z + P] and text [B, D] to pictures [B, 3, S, S] in [-1, 1]; the last P numbers are ε."""
 
     def __init__(self, a: Architecture) -> None:
@@ -72,13 +71,13 @@ class Generator(interfaces.Generator):
         return self.condition.divergence(text)
 
 
-class Refiner(interfaces.Refining):
+class Refiner(base.RefiningGenerator):
     """Stage II: the sketch of a frozen stage I and the text again to pictures [B, 3, S, S] in [-1, 1], S = 128 or 256.
 
     Of the noise [B, Z₁ + P] the first Z₁ numbers go to stage I; the last P are ε of this stage's own conditions.
     """
 
-    def __init__(self, a: Architecture, first: interfaces.Generator) -> None:
+    def __init__(self, a: Architecture, first: base.Generator) -> None:
         super().__init__()
         self.first = copy.deepcopy(first).requires_grad_(False)
         self._split = (first.noise_dim, a.text_projection)
@@ -112,8 +111,8 @@ class Refiner(interfaces.Refining):
         return self.condition.divergence(text)
 
 
-class Discriminator(interfaces.Discriminator):
-    """Pictures [B, 3, S, S] to features [B, 8F, 4, 4], judged with the text compressed to P (section 3.3)."""
+class Discriminator(base.Discriminator):
+    """Pictures [B, 3, S, S] to features [B, 8F, 4, 4] of one scale, judged with the text in P numbers (section 3.3)."""
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
@@ -127,17 +126,17 @@ class Discriminator(interfaces.Discriminator):
         self.text = nn.Linear(a.embedding_dim, a.text_projection) if a.discriminator_text else None
         self.judge = nn.Sequential(
             _same(8 * f + (a.text_projection if a.discriminator_text else 0), 8 * f, nn.LeakyReLU(0.2, inplace=True)),
-            ToPoint(8 * f, 0, 4, bias=True),
+            MapToLogit(8 * f, 0, 4, bias=True),
         )
 
-    def features(self, images: Tensor) -> Tensor:
-        return self.picture(images)
+    def features(self, images: Tensor) -> list[Tensor]:
+        return [self.picture(images)]
 
     def project(self, text: Tensor) -> Tensor | None:
         return None if self.text is None else nn.functional.leaky_relu(self.text(text), 0.2)
 
-    def score(self, features: Tensor, text: Tensor | None) -> Tensor:
-        return self.judge(features if text is None else _with_text(features, text))
+    def score(self, features: list[Tensor], text: Tensor | None) -> Tensor:
+        return self.judge(features[-1] if text is None else _with_text(features[-1], text))
 
 
 class _Residual(nn.Module):
@@ -159,11 +158,11 @@ def _with_text(features: Tensor, text: Tensor) -> Tensor:
 
 def _same(before: int, after: int, activation: nn.Module | None = None, norm: bool = True) -> nn.Sequential:
     normed = [nn.BatchNorm2d(after)] if norm else []
-    return nn.Sequential(WindowConv2d(before, after, 3, 1, 1), *normed, activation or nn.ReLU(inplace=True))
+    return nn.Sequential(MatmulConv2d(before, after, 3, 1, 1), *normed, activation or nn.ReLU(inplace=True))
 
 
 def _down(before: int, after: int, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(WindowConv2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), activation)
+    return nn.Sequential(MatmulConv2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), activation)
 
 
 def _up(before: int, after: int) -> nn.Sequential:

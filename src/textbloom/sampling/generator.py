@@ -1,49 +1,33 @@
-"""The trained generator as later stages use it: its file, checked, and pictures from embeddings."""
+"""A trained generator as later stages and people use it: pictures from embeddings."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textbloom import models
-from textbloom.core import paths, runtime
+from textbloom.core import runtime, trained_folder
 from textbloom.core.errors import UserError
-from textbloom.core.files import write_json
 from textbloom.core.seeding import generator_for
-from textbloom.core.tensors import load_tensors, save_tensors, to_uint8
-from textbloom.models.interfaces import Generator, Refining
+from textbloom.core.tensors import to_uint8
+from textbloom.models.base import Generator, RefiningGenerator
 
-WEIGHTS = {"ema": paths.GENERATOR_EMA, "raw": paths.GENERATOR}
-
-
-def save_networks(
-    folder: Path, generator: nn.Module, ema: nn.Module, discriminator: nn.Module, config: dict[str, Any]
-) -> None:
-    """Write the networks as safetensors, and as JSON `config`.
-
-    config: `network` holds the arguments of `models.build`, or for a second stage of `models.refine`, whose first stage
-        `first` then describes; `encoder` tells whose embeddings it was trained on.
-    """
-    save_tensors(folder / paths.GENERATOR, generator.state_dict())
-    save_tensors(folder / paths.GENERATOR_EMA, ema.state_dict())
-    save_tensors(folder / paths.DISCRIMINATOR, discriminator.state_dict())
-    write_json(folder / paths.MODEL_CONFIG, config)
-
-
-_BATCH = {"cpu": 64, "cuda": 256}  # 256 are a fifth slower on a CPU: they leave its caches
+_BATCH = {"cpu": 64, "cuda": 256}  # on a CPU 256 are a fifth slower, because they do not fit in its caches
 
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator in evaluation mode with its training's `config`."""
+    """A generator in evaluation mode with the config of its training.
+
+    first: the first stage, of a generator of two; it takes the first part of the noise.
+    """
 
     network: Generator
     config: dict[str, Any]
     device: torch.device
-    first: "TrainedGenerator | None" = None  # the first stage, of a generator of two; it takes the noise's first part
+    first: "TrainedGenerator | None" = None
 
     @property
     def noise_dim(self) -> int:
@@ -70,8 +54,8 @@ class TrainedGenerator:
         wanted = self.config["network"]["embedding_dim"]
         if embeddings.shape[1] != wanted:
             raise UserError(
-                f"{paths.MODELS}/: the generator was trained on {wanted}-d embeddings, these have "
-                f"{embeddings.shape[1]}: set encoder.name back or run `make repro`"
+                f"the generator was trained on {wanted}-d embeddings, these have {embeddings.shape[1]}: "
+                "set encoder.name back or run `make repro`"
             )
         noise = self.noise(len(embeddings), seed) if noise is None else noise
         batch_size = batch_size or _BATCH[self.device.type]
@@ -79,30 +63,12 @@ class TrainedGenerator:
         return torch.cat([to_uint8(self.network(z.to(self.device), t.to(self.device))).cpu() for z, t in batches])
 
 
-def load_generator(folder: Path, which: Literal["ema", "raw"]) -> TrainedGenerator:
-    """The averaged or the raw generator of `folder`. A file that is missing or does not fit is a UserError."""
-    try:
-        config = json.loads((folder / paths.MODEL_CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder / paths.MODEL_CONFIG} is missing: run `make repro` to train a generator") from None
-    path = folder / WEIGHTS[which]
-    weights = load_tensors(path)
-    try:
-        network = _built(config)
-        network.load_state_dict(weights)
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not fit {folder / paths.MODEL_CONFIG} ({reason}): run `make repro`") from None
+def load_generator(folder: Path, weights: trained_folder.Weights) -> TrainedGenerator:
+    """The averaged ("ema") or the raw generator of `folder`, on the device at hand; see `trained_folder`."""
+    network, config = trained_folder.load_generator(folder, weights, models.generator_of)
     device = runtime.device()
-    network = network.to(device).eval().requires_grad_(False)
+    network.to(device)
     first = None
-    if isinstance(network, Refining):
+    if isinstance(network, RefiningGenerator):
         first = TrainedGenerator(network.first, {**config, "network": config["first"]}, device)
     return TrainedGenerator(network, config, device, first)
-
-
-def _built(config: dict[str, Any]) -> Generator:
-    if "first" not in config:
-        return models.build(**config["network"])[0]
-    first, _ = models.build(**config["first"])
-    return models.refine(first, **config["network"])[0]

@@ -1,158 +1,159 @@
 """One training step: the discriminator's update, then the generator's, on a batch of pictures with their texts."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textbloom.core.seeding import generator_for
-from textbloom.models.interfaces import Discriminator, Generator
-from textbloom.training import objectives
-from textbloom.training.batch_norm import synchronise
+from textbloom.training import augmentation
+from textbloom.training.augmentation import Augmentation
+from textbloom.training.distributed import ALONE, Ranks, synchronise_batch_norm
 from textbloom.training.ema import Ema
-from textbloom.training.ranks import ALONE, Ranks
-
-TERMS = ("discriminator", "generator", "d_real", "d_wrong", "d_fake", "g_fooling", "g_features", "g_pixels", "g_kl")
+from textbloom.training.objectives.base import Batch, Loss, Networks, Objective
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The knobs of a step; see `objective` and `train` in params.yaml."""
+def learning_rate_factor(step: int, total_steps: int, halving_steps: int | None = None, cooldown: float = 0.0) -> float:
+    """What the learning rate is multiplied by at a step, counted from 0.
 
-    seed: int
-    matching_aware: bool
-    negatives_weight: float
-    saturating: bool
-    feature_matching: float
-    pixel_l1: float
-    conditioning_kl: float
-    label_smoothing: float
-    lr: float
-    lr_halving: int | None
-    beta1: float
-    beta2: float
-    ema_decay: float
-    autocast: torch.dtype | None
-    accumulate: int = 1
+    It is halved every `halving_steps`, and falls linearly towards 0 over the last share `cooldown` of all steps.
+    """
+    factor = 1.0 if halving_steps is None else 0.5 ** (step // halving_steps)
+    left = (total_steps - step) / total_steps
+    return factor * left / cooldown if left < cooldown else factor
+
+
+def constant(step: int) -> float:
+    """The schedule of a learning rate that stays."""
+    return 1.0
 
 
 class Trainer:
     """Networks, their optimizers and the generator's average, advanced a batch at a time.
 
-    `step` counts finished steps; it alone decides the noise, so a restored trainer goes on exactly where it was.
+    `step` counts finished steps; it alone decides the noise and the learning rate, so that a restored trainer goes on
+    exactly where it was.
 
-    A batch is worked on in `recipe.accumulate` micro-batches, one after the other, and each by all of `ranks`. Each
+    A batch is worked on in `accumulate` micro-batches, one after the other, and each by all of `ranks`. Each
     micro-batch has its own batch statistics, mean features and wrong pairs; gradients and losses are means over them.
     """
 
     def __init__(
         self,
-        generator: Generator,
-        discriminator: Discriminator,
-        recipe: Recipe,
+        networks: Networks,
+        objective: Objective,
+        optimizers: Mapping[str, Mapping[str, Any]],
         device: torch.device,
         ranks: Ranks = ALONE,
+        *,
+        seed: int,
+        ema_decay: float,
+        schedule: Callable[[int], float] = constant,
+        autocast: torch.dtype | None = None,
+        accumulate: int = 1,
+        augment: Augmentation = augmentation.none,
     ) -> None:
-        self.generator = generator.to(device).to(memory_format=torch.channels_last).train()
-        self.discriminator = discriminator.to(device).to(memory_format=torch.channels_last).train()
-        for network in (self.generator, self.discriminator):
+        """
+        Args:
+            optimizers: Adam's settings for each network: {"generator": {"lr": …, "betas": …}, "discriminator": …}.
+            seed: decides the noise and what is augmented how.
+            schedule: the step, from 0, to a factor of both learning rates.
+            autocast: the type that both losses are computed in where autocast allows it; None: float32.
+        """
+        for network in (networks.generator, networks.discriminator):
+            network.to(device).to(memory_format=torch.channels_last).train()
             ranks.share_from_first(network.state_dict().values())
-            synchronise(network, ranks, device)
-        self.recipe = recipe
+            synchronise_batch_norm(network, ranks, device)
+        self.networks = networks
+        self.objective = objective
         self.device = device
         self.ranks = ranks
-        self.ema = Ema(self.generator, recipe.ema_decay)
-        self.optimizer_g = self._adam(self.generator)
-        self.optimizer_d = self._adam(self.discriminator)
+        self.accumulate = accumulate
+        self.ema = Ema(networks.generator, ema_decay)
+        self.optimizers = {name: _adam(getattr(networks, name), settings) for name, settings in optimizers.items()}
         self.step = 0
+        self._rates = {name: settings["lr"] for name, settings in optimizers.items()}
+        self._schedule = schedule
+        self._seed = seed
+        self.autocast = autocast
+        self._augment = augment
 
-    def start_epoch(self, epoch: int) -> None:
-        """Set the learning rate of an epoch (numbered from 0): halved every `lr_halving` epochs."""
-        r = self.recipe
-        rate = r.lr if r.lr_halving is None else r.lr * 0.5 ** (epoch // r.lr_halving)
-        for optimizer in (self.optimizer_g, self.optimizer_d):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-
-    def advance(self, images: Tensor, text: Tensor) -> Tensor:
+    def advance(self, images: Tensor, text: Tensor) -> dict[str, Tensor]:
         """Update both networks once on pictures [B, 3, S, S] in [-1, 1] and text [B, D]: this rank's share of a batch.
 
-        Returns the losses named in TERMS as one detached tensor on the device: reading it is the caller's choice,
-        because it waits for the device.
+        Returns `discriminator` and `generator`, the losses, and their terms as d_<name> and g_<name>: means over the
+        global batch that stay on the device, because reading one waits for it.
         """
-        noises = self._noise(2, len(images))
-        d_losses = self._update(self.optimizer_d, self._discriminator_loss, images, text, noises[0])
-
-        # The generator's loss goes through the discriminator but must leave no gradient on its weights.
-        self.discriminator.requires_grad_(False)
-        g_losses = self._update(self.optimizer_g, self._generator_loss, images, text, noises[1])
-        self.discriminator.requires_grad_(True)
-
+        self._set_learning_rates()
+        batches = list(self._micro_batches(images, text))
+        discriminator, d_terms = self._update("discriminator", self.objective.discriminator, batches)
+        with _fixed(self.optimizers["discriminator"]):
+            generator, g_terms = self._update("generator", self.objective.generator, batches)
         self.ema.update(self.step)
         self.step += 1
-        return self.ranks.mean(torch.cat([d_losses[:1], g_losses[:1], d_losses[1:], g_losses[1:]]))
+        losses = {"discriminator": discriminator, "generator": generator}
+        losses |= {f"d_{name}": term for name, term in d_terms.items()}
+        losses |= {f"g_{name}": term for name, term in g_terms.items()}
+        means = self.ranks.mean(torch.stack(list(losses.values())))
+        return dict(zip(losses, means.unbind(), strict=True))
 
-    def _discriminator_loss(
-        self, images: Tensor, text: Tensor, noise: Tensor
-    ) -> tuple[Tensor, objectives.DiscriminatorTerms]:
-        d, r = self.discriminator, self.recipe
-        with torch.no_grad():
-            fakes = self.generator(noise, text)
-        projected = d.project(text)
-        features = d.features(images)
-        # The wrong picture of each text is its neighbour in the shuffled batch. The batch as a whole is the same set of
-        # pictures, so batch norm sees the same statistics, and its features are those already computed, moved by one.
-        wrong = d.score(self.ranks.neighbours(features), projected) if r.matching_aware else None
-        terms = objectives.discriminator_terms(
-            d.score(features, projected), wrong, d.score(d.features(fakes), projected), r.label_smoothing
-        )
-        return terms.total(r.negatives_weight), terms
-
-    def _generator_loss(self, images: Tensor, text: Tensor, noise: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        d, r = self.discriminator, self.recipe
-        fakes = self.generator(noise, text)
-        features = d.features(fakes)
-        fooling = objectives.fooling(d.score(features, d.project(text)), r.saturating)
-        matching = pixels = divergence = fooling.new_zeros(())
-        if r.feature_matching:
-            with torch.no_grad():
-                real_features = d.features(images)
-            matching = objectives.feature_matching(features, real_features, self.ranks.mean)
-        if r.pixel_l1:
-            pixels = objectives.pixel_l1(fakes, images)
-        if r.conditioning_kl:
-            divergence = self.generator.divergence(text)
-        total = fooling + r.feature_matching * matching + r.pixel_l1 * pixels + r.conditioning_kl * divergence
-        return total, (fooling, matching, pixels, divergence)
-
-    def _noise(self, draws: int, batch: int) -> Tensor:
-        """Noise [draws, batch, Z] of this rank's share: drawn for the global batch, so the same for any `ranks`."""
-        stream = generator_for(self.recipe.seed, "noise", self.step, self.device)
-        everything = (draws, batch * self.ranks.world, self.generator.noise_dim)
+    def _micro_batches(self, images: Tensor, text: Tensor) -> Iterator[Batch]:
+        # The noise is drawn for the global batch, so that it is the same for any number of ranks.
+        stream = generator_for(self._seed, "noise", self.step, self.device)
+        everything = (2, len(images) * self.ranks.world, self.networks.generator.noise_dim)
         noise = torch.randn(everything, generator=stream, device=self.device)
-        return self.ranks.share(noise, self.recipe.accumulate, dim=1)
+        noise = self.ranks.share(noise, self.accumulate, dim=1)
+        chance = generator_for(self._seed + self.ranks.rank, "augmentation", self.step, self.device)
 
-    def _adam(self, network: nn.Module) -> torch.optim.Adam:
-        r = self.recipe
-        learning = [weights for weights in network.parameters() if weights.requires_grad]
-        return torch.optim.Adam(learning, lr=r.lr, betas=(r.beta1, r.beta2), fused=True)
+        def augment(pictures: Tensor) -> Tensor:
+            return self._augment(pictures, chance)
+
+        count = self.accumulate
+        for pictures, texts, draws in zip(images.chunk(count), text.chunk(count), noise.chunk(count, 1), strict=True):
+            yield Batch(pictures, texts, draws, self.step, augment, self.ranks.roll, self.ranks.mean)
 
     def _update(
-        self,
-        optimizer: torch.optim.Optimizer,
-        loss_of: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Iterable[Tensor]]],
-        *batch: Tensor,
-    ) -> Tensor:
-        """One step of `optimizer`; returns the loss and its terms, means over the micro-batches."""
-        count = self.recipe.accumulate
-        losses = []
+        self, name: str, objective: Callable[[Networks, Batch], Loss], batches: Sequence[Batch]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the network `name`; its loss and its terms, means over the micro-batches."""
+        optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
-        for images, text, noise in zip(*(rows.chunk(count) for rows in batch), strict=True):
-            with torch.autocast(self.device.type, self.recipe.autocast, enabled=self.recipe.autocast is not None):
-                loss, terms = loss_of(images, text, noise)
-            (loss / count).backward()
-            losses.append(torch.stack([loss, *terms]).detach().float())
+        rows = []
+        for batch in batches:
+            with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+                loss, terms = objective(self.networks, batch)
+            (loss / len(batches)).backward()
+            rows.append(torch.stack([loss, *terms.values()]).detach().float())
         self.ranks.average_gradients(optimizer)
         optimizer.step()
-        return torch.stack(losses).mean(dim=0)
+        mean, *of_terms = torch.stack(rows).mean(dim=0).unbind()
+        return mean, dict(zip(terms, of_terms, strict=True))
+
+    def _set_learning_rates(self) -> None:
+        factor = self._schedule(self.step)
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self._rates[name] * factor
+
+
+def _adam(network: torch.nn.Module, settings: Mapping[str, Any]) -> torch.optim.Adam:
+    learning = [weights for weights in network.parameters() if weights.requires_grad]
+    return torch.optim.Adam(learning, **settings, fused=True)
+
+
+@contextmanager
+def _fixed(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Let gradients pass the weights of `optimizer` without collecting on them.
+
+    Weights that it does not hold are frozen for good and are left alone.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    try:
+        for weight in weights:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)

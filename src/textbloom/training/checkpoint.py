@@ -1,4 +1,4 @@
-"""The state of an unfinished run: saved at most a minute apart, restored so that the run ends with the same bytes."""
+"""The state of an unfinished run, saved at most a minute apart and restored so that it ends with the same bytes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from textbloom.training.trainer import Trainer
 
 
 def file(folder: Path) -> Path:
-    """The state in the folder of an unfinished run."""
+    """The saved state in the folder of an unfinished run."""
     return folder / "state.safetensors"
 
 
@@ -30,9 +30,9 @@ def save(path: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tenso
     tensors = {"sheets": sheets}
     for name, network in networks(trainer).items():
         tensors |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
-    for name, optimizer in _optimizers(trainer).items():
+    for name, optimizer in trainer.optimizers.items():
         for index, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"{name}/{index}/{slot}": value for slot, value in slots.items()}
+            tensors |= {f"optimizer/{name}/{index}/{slot}": value for slot, value in slots.items()}
     save_tensors(path, tensors, {"step": trainer.step, "history": history})
 
 
@@ -41,10 +41,10 @@ def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor]:
     tensors, metadata = load_tensors(path), load_metadata(path)
     for name, network in networks(trainer).items():
         network.load_state_dict(_under(tensors, f"{name}/"))
-    for name, optimizer in _optimizers(trainer).items():
-        weights = optimizer.param_groups[0]["params"]
+    for name, optimizer in trainer.optimizers.items():
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, f"{name}/").items():
+        for key, value in _under(tensors, f"optimizer/{name}/").items():
             index, slot = key.split("/")
             # A file has no memory layout, and a fused optimizer takes its moments to lie as the weights do.
             like = weights[int(index)] if value.ndim else value
@@ -56,11 +56,8 @@ def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor]:
 
 def networks(trainer: Trainer) -> dict[str, nn.Module]:
     """All that has weights, by name."""
-    return {"generator": trainer.generator, "discriminator": trainer.discriminator, "ema": trainer.ema.network}
-
-
-def _optimizers(trainer: Trainer) -> dict[str, torch.optim.Optimizer]:
-    return {"optimizer_g": trainer.optimizer_g, "optimizer_d": trainer.optimizer_d}
+    of_system = trainer.networks
+    return {"generator": of_system.generator, "discriminator": of_system.discriminator, "ema": trainer.ema.network}
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

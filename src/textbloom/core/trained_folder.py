@@ -1,0 +1,57 @@
+"""The folder of a trained model: which files it holds, and how networks are written to it and read from it."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from torch import nn
+
+from textbloom.core.errors import UserError
+from textbloom.core.files import write_json
+from textbloom.core.tensors import load_tensors, save_tensors
+
+GENERATOR = "generator.safetensors"
+GENERATOR_EMA = "generator-ema.safetensors"
+DISCRIMINATOR = "discriminator.safetensors"
+CONFIG = "config.json"
+PROGRESS = "progress.safetensors"  # the same captions and noise drawn as training went on
+LOSSES = "losses.csv"  # the run's loss curves, which plots/ shows too
+
+Weights = Literal["ema", "raw"]  # of the generator: averaged over training, or as the last step left them
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def save_networks(
+    folder: Path, generator: nn.Module, ema: nn.Module, discriminator: nn.Module, config: Mapping[str, Any]
+) -> None:
+    """Write the networks as safetensors, and as JSON `config`, of which `models.generator_of` can make the generator.
+
+    Its `encoder` tells whose embeddings the networks were trained on.
+    """
+    save_tensors(folder / GENERATOR, generator.state_dict())
+    save_tensors(folder / GENERATOR_EMA, ema.state_dict())
+    save_tensors(folder / DISCRIMINATOR, discriminator.state_dict())
+    write_json(folder / CONFIG, config)
+
+
+def load_generator(
+    folder: Path, weights: Weights, build: Callable[[Mapping[str, Any]], Network]
+) -> tuple[Network, dict[str, Any]]:
+    """The generator of `folder`, in evaluation mode and frozen, and its config; `build` makes it of the config.
+
+    A file that is missing or does not fit is a UserError.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder / CONFIG} is missing: run `make repro` to train a generator") from None
+    path = folder / {"ema": GENERATOR_EMA, "raw": GENERATOR}[weights]
+    tensors = load_tensors(path)
+    try:
+        generator = build(config)
+        generator.load_state_dict(tensors)
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not fit {folder / CONFIG} ({reason}): run `make repro`") from None
+    return generator.eval().requires_grad_(False), config

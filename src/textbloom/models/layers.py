@@ -1,0 +1,149 @@
+"""Convolutions computed as matrix products, where that is faster than a convolution routine.
+
+All of them have the parameters of torch's layers that they derive from; their values differ from those only by the
+order in which a sum is rounded, and they can be differentiated twice, as gradient penalties need. This is the only file
+with autograd functions of its own.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.grad import conv2d_input
+
+NARROW = 4  # largest side of a map, in places, that goes through a product; at 8 the copies cost what the product wins
+
+
+class VectorToMap(nn.ConvTranspose2d):
+    """Vectors [B, C] to maps [B, F, K, K]: a transposed convolution of 1 × 1 maps, without bias."""
+
+    def __init__(self, channels: int, features: int, side: int) -> None:
+        super().__init__(channels, features, side, 1, 0, bias=False)
+
+    def forward(self, vectors: Tensor, output_size: list[int] | None = None) -> Tensor:
+        # Places come before channels, as they do in the memory of a channels-last map.
+        maps = vectors @ self.weight.permute(0, 2, 3, 1).flatten(1)
+        return maps.unflatten(1, (*self.kernel_size, self.out_channels)).permute(0, 3, 1, 2)
+
+
+class MapToLogit(nn.Conv2d):
+    """Maps [B, F, K, K], and vectors [B, P] that stand at every place of them, to one number each, [B].
+
+    It is one convolution over the whole map joined with the vectors repeated at its K · K places. The vectors need not
+    be repeated: the weights of a vector's entry add up over the places.
+    """
+
+    def __init__(self, features: int, vector: int, side: int, bias: bool = False) -> None:
+        super().__init__(features + vector, 1, side, 1, 0, bias=bias)
+
+    def forward(self, maps: Tensor, vectors: Tensor | None = None) -> Tensor:
+        own, everywhere = self.weight[0].split([maps.shape[1], self.in_channels - maps.shape[1]])
+        numbers = maps.permute(0, 2, 3, 1).flatten(1) @ own.permute(1, 2, 0).flatten()
+        if vectors is not None:
+            numbers = numbers + vectors @ everywhere.sum((1, 2))
+        return numbers if self.bias is None else numbers + self.bias
+
+
+# In bfloat16 on a CPU, oneDNN's convolutions onto maps of 4 × 4 take up to twice the time of the matrix products that
+# they are, above all for the gradients of the weights (benchmarks/switches.py). Everywhere else the next two layers are
+# torch's own.
+
+
+class MatmulConv2d(nn.Conv2d):
+    """A convolution without bias, maps [B, C, H, W] to [B, F, h, w]."""
+
+    def __init__(self, channels: int, features: int, side: int, stride: int, padding: int) -> None:
+        super().__init__(channels, features, side, stride, padding, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        side, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        if not _faster_as_product(maps, (max(maps.shape[2:]) + 2 * padding - side) // stride + 1):
+            return super().forward(maps)
+        return conv2d(maps.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, padding)
+
+
+class MatmulConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution without bias, maps [B, C, h, w] to [B, F, H, W]."""
+
+    def __init__(self, channels: int, features: int, side: int, stride: int, padding: int) -> None:
+        super().__init__(channels, features, side, stride, padding, bias=False)
+
+    def forward(self, maps: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not _faster_as_product(maps, max(maps.shape[2:])):
+            return super().forward(maps, output_size)
+        stride, padding = self.stride[0], int(self.padding[0])
+        return conv_transpose2d(maps.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, padding)
+
+
+def _faster_as_product(maps: Tensor, side: int) -> bool:
+    """Whether a matrix product is the faster way to or from maps of `side` × `side` places."""
+    autocast = torch.is_autocast_enabled(maps.device.type)
+    dtype = torch.get_autocast_dtype(maps.device.type) if autocast else maps.dtype
+    return side <= NARROW and maps.device.type == "cpu" and dtype is torch.bfloat16
+
+
+def conv2d(maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """Convolution of maps [B, C, H, W] with weight [F, C, K, K], as a product: [B, F, h, w]."""
+    result: Tensor = _Conv2d.apply(maps, weight, stride, padding)
+    return result
+
+
+def conv_transpose2d(maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """Transposed convolution of maps [B, F, h, w] with weight [F, C, K, K], its gradients as products: [B, C, H, W]."""
+    result: Tensor = _ConvTranspose2d.apply(maps, weight, stride, padding)
+    return result
+
+
+class _Conv2d(Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(maps, weight)
+        ctx.geometry = stride, padding
+        return _product(_im2col(maps, weight.shape[-1], stride, padding), weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        maps, weight = ctx.saved_tensors
+        of_maps = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_maps = conv2d_input(maps.shape, weight, gradient, *ctx.geometry)
+        if ctx.needs_input_grad[1]:
+            of_weight = _correlation(gradient, _im2col(maps, weight.shape[-1], *ctx.geometry))
+        return of_maps, of_weight, None, None
+
+
+class _ConvTranspose2d(Function):
+    """The derivative of a convolution by its maps: what a convolution gives, this takes, and the other way round."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(maps, weight)
+        ctx.geometry = stride, padding
+        return F.conv_transpose2d(maps, weight, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        maps, weight = ctx.saved_tensors
+        columns = _im2col(gradient, weight.shape[-1], *ctx.geometry)
+        of_maps = _product(columns, weight) if ctx.needs_input_grad[0] else None
+        of_weight = _correlation(maps, columns) if ctx.needs_input_grad[1] else None
+        return of_maps, of_weight, None, None
+
+
+def _im2col(maps: Tensor, side: int, stride: int, padding: int) -> Tensor:
+    """What a kernel of `side` sees at each of its places: maps [B, C, H, W] to [B, h, w, side, side, C]."""
+    padded = F.pad(maps.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+    return padded.unfold(1, side, stride).unfold(2, side, stride).permute(0, 1, 2, 4, 5, 3).contiguous()
+
+
+def _product(columns: Tensor, weight: Tensor) -> Tensor:
+    """Columns [B, h, w, K, K, C] times weight [F, C, K, K]: [B, F, h, w]."""
+    return (columns.flatten(3) @ weight.permute(0, 2, 3, 1).flatten(1).t()).permute(0, 3, 1, 2)
+
+
+def _correlation(maps: Tensor, columns: Tensor) -> Tensor:
+    """The sum over all places of maps [B, F, h, w] times their columns [B, h, w, K, K, C]: [F, C, K, K]."""
+    of_places = maps.permute(0, 2, 3, 1).flatten(0, 2)
+    return (of_places.t() @ columns.flatten(0, 2).flatten(1)).unflatten(1, columns.shape[3:]).permute(0, 3, 1, 2)

@@ -1,0 +1,143 @@
+"""Training of seconds: tiny networks, made-up pictures, a trainer of them, and whole runs of both training stages."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from textbloom import config, models
+from textbloom.core import errors
+from textbloom.core.tensors import load_metadata, save_tensors
+from textbloom.dataset.prepared import Pictures, Prepared
+from textbloom.training import loop
+from textbloom.training.batches import Batches
+from textbloom.training.distributed import ALONE, Ranks
+from textbloom.training.objectives.base import Networks
+from textbloom.training.objectives.gan_cls import GanCls
+from textbloom.training.run import Outputs, Settings, run
+from textbloom.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {"embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6}
+SYSTEM_A: dict[str, Any] = {"feature_matching": 100.0, "pixel_l1": 50.0, "label_smoothing": 0.1}
+ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
+SEED = 3
+SETTINGS: dict[str, Any] = {
+    "seed": SEED, "batch_size": 4, "lr": 2e-4, "discriminator_lr": None, "lr_halving": None, "lr_cooldown": 0.0,
+    "beta1": 0.5, "beta2": 0.999, "ema_decay": 0.9, "precision": "fp32", "grid_every": 2, "flips": False, "devices": 1,
+    "deterministic": False, "accumulate": 1,
+}  # fmt: skip
+
+
+def networks(name: str = "dcgan", size: int = 64, **changes: Any) -> Networks:
+    """Both networks of a system; stackgan above 64 pixels: of its second stage."""
+    torch.manual_seed(1)
+    shape = {**SMALL, "discriminator_text": True, **changes}
+    if name == "stackgan" and size > 64:
+        first, _ = models.build(name, **shape, size=64)
+        return Networks(*models.refine(first, name, **shape, size=size))
+    return Networks(*models.build(name, **shape, size=size))
+
+
+def trainer(
+    of: Networks | None = None,
+    device: torch.device = CPU,
+    ranks: Ranks = ALONE,
+    objective: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Trainer:
+    """A trainer by system A's objective with `objective` changed."""
+    optimizers = {"generator": ADAM, "discriminator": ADAM}
+    learned = GanCls(**{**SYSTEM_A, **(objective or {})})
+    return Trainer(of or networks(), learned, optimizers, device, ranks, **{"seed": SEED, "ema_decay": 0.9, **changes})
+
+
+def batch(size: int = 64) -> tuple[Tensor, Tensor]:
+    """Six pictures and their texts."""
+    stream = torch.Generator().manual_seed(2)
+    return torch.rand(6, 3, size, size, generator=stream) * 2 - 1, torch.randn(6, 12, generator=stream)
+
+
+def prepared(count: int = 13, captions: int = 1, size: int = 64) -> Prepared:
+    stream = torch.Generator().manual_seed(5)
+    numbers = torch.arange(1, count + 1).numpy()
+    pictures = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=stream)
+    return Prepared(
+        images=Pictures(pictures.repeat_interleave(size // 64, dim=2).repeat_interleave(size // 64, dim=3)),
+        image_ids=numbers,
+        class_ids=numbers,
+        captions=[[f"flower {n} {k}" for k in range(captions)] for n in numbers],
+        embeddings=torch.randn(count * captions, 12, generator=stream),
+        first_row=torch.arange(count) * captions,
+    )
+
+
+def train(
+    folder: Path,
+    epochs: int = 3,
+    ranks: Ranks = ALONE,
+    after_step: Callable[[int], None] = lambda step: None,
+    batch_size: int = 4,
+    section: str = "train",
+    **changes: Any,
+) -> tuple[Trainer, loop.Log]:
+    """The loop alone, three steps an epoch unless `batch_size` is changed; `changes` are those of `trainer`."""
+    trained = trainer(ranks=ranks, **changes)
+    batches = Batches(prepared(), batch_size, seed=7, device=CPU, ranks=ranks, micro_batches=trained.accumulate)
+    inputs = loop.ProgressInputs(torch.ones(2, 5), torch.ones(2, 12))
+    log = loop.train(
+        trained,
+        batches,
+        inputs,
+        epochs=epochs,
+        grid_every=2,
+        folder=folder,
+        section=section,
+        after_step=after_step,
+    )
+    return trained, log
+
+
+def write_data() -> None:
+    """In the working directory, the files whose bytes name a run."""
+    data = prepared()
+    save_tensors(config.IMAGES, {"images": data.images.all()})
+    save_tensors(config.EMBEDDINGS, {"embeddings": data.embeddings}, {"encoder": {"name": "none"}})
+    config.CAPTIONS.write_text("image_id\n")
+
+
+def train_stage(folder: Path, epochs: int, **changes: Any) -> None:
+    """What the train stage does, in the working directory and three steps an epoch; the outputs go to `folder`."""
+    _stage(networks(), 64, folder, epochs, {**SETTINGS, "section": "train", **changes}, [])
+
+
+def refine_stage(folder: Path, epochs: int, weights: Sequence[Path] = ()) -> None:
+    """The same of a second stage, on the frozen first one, which `weights` stand for."""
+    _stage(networks("stackgan", 128), 128, folder, epochs, {**SETTINGS, "section": "refine"}, weights)
+
+
+def _stage(
+    trained: Networks, size: int, folder: Path, epochs: int, settings: dict[str, Any], weights: Sequence[Path]
+) -> None:
+    run(
+        trained,
+        GanCls(**SYSTEM_A),
+        {"network": {**SMALL, "size": size}, **load_metadata(config.EMBEDDINGS)},
+        Settings(size=size, epochs=epochs, **settings),
+        prepared(size=size),
+        Outputs(folder / "base", folder / "losses.csv", folder / "train.json", folder / "provenance.json"),
+        ALONE,
+        resume_root=config.resume_root(),
+        files=[config.IMAGES, config.EMBEDDINGS, config.CAPTIONS, *weights],
+    )
+
+
+def stage_in_a_child(folder: Path, stage: str, project: Path) -> None:
+    """The `stage` (train or refine) in a process of its own, its state saved at each step."""
+    os.chdir(project)
+    torch.set_num_threads(1)
+    loop.SAVE_SECONDS, loop.LOOK_STEPS = -1.0, 1
+    errors.run(lambda: train_stage(folder, 3) if stage == "train" else refine_stage(folder, 3))
