@@ -85,6 +85,13 @@ def test_tensors_and_metadata_come_back_and_have_the_same_bytes_in_another_proce
     assert tensors.load_metadata(tmp_path / "a") == metadata
 
 
+def test_only_the_wanted_rows_of_a_tensor_come_back_in_their_order(tmp_path):
+    images = torch.randint(0, 256, (50, 3, 8, 8), dtype=torch.uint8)
+    tensors.save_tensors(tmp_path / "t", {"images": images})
+    assert tensors.shape_of(tmp_path / "t", "images") == (50, 3, 8, 8)
+    assert torch.equal(tensors.load_rows(tmp_path / "t", "images", [49, 0, 7]), images[[49, 0, 7]])
+
+
 @pytest.mark.parametrize("spoil", ["missing", "cut", "noise"])
 def test_a_missing_or_damaged_tensor_file_is_one_line(tmp_path, spoil):
     path = tmp_path / "weights.safetensors"

@@ -13,6 +13,8 @@ from torch import Tensor
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_image_ids, load_tensors
 
+SPLITS = ("train", "val", "test")
+
 
 class Pictures:
     """Pictures uint8 [N, 3, S, S]: rows of a tensor that may lie in a file, where those not asked for stay unread."""

@@ -11,9 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
+from textbloom.viz.sheet import QUIET
 
 PANELS_A_ROW = 4
-LINE, QUIET = "#7a3b8f", "#707078"
+LINE = "#7a3b8f"
 LOOK = {
     "font.size": 9,
     "axes.spines.top": False,

@@ -75,9 +75,9 @@ class Sheet:
         texts = [self.title, self.note, *self.headings]
         for row in self.rows:
             texts += [row.left, row.right, *row.beneath, *row.tags]
-        missing = sorted(letter for letter in set("".join(texts)) if not _has_glyph(letter))
+        missing = set("".join("".join(texts).split())) - _glyphs()
         if missing:
-            print(f"sheet: no glyph for {' '.join(missing)}, drawn as {NO_GLYPH} in {path}", file=sys.stderr)
+            print(f"sheet: no glyph for {' '.join(sorted(missing))}, drawn as {NO_GLYPH} in {path}", file=sys.stderr)
         # From the library's defaults: a matplotlibrc on the machine must not change the bytes.
         with style.context("default"), replacing(path) as temporary:
             canvas = FigureCanvasAgg(self._drawn())
@@ -153,8 +153,8 @@ def _enlarged(picture: Tensor, side: int) -> np.ndarray:
 
 def wrap(text: str, width: int, lines: int, size: int = TEXT) -> list[str]:
     """Break `text` into at most `lines` lines of at most `width` pixels; an ellipsis stands for what is left out."""
-    shown = " ".join("".join(letter if _has_glyph(letter) else NO_GLYPH for letter in text).split())
-    # textwrap counts letters: as many a line as the widest line allows.
+    shown = "".join(letter if letter in _glyphs() else NO_GLYPH for letter in " ".join(text.split()))
+    # textwrap counts letters, whatever their width: take the most with which every line fits.
     letters = int(width / (0.4 * size))
     while True:
         broken = textwrap.wrap(shown, letters, max_lines=lines, placeholder="…")
@@ -177,13 +177,9 @@ def _widest(blocks: Sequence[Sequence[str]]) -> int:
     return round(max(text_width(line) for lines in blocks for line in lines))
 
 
-def _has_glyph(letter: str) -> bool:
-    return letter.isspace() or ord(letter) in _characters()
-
-
 @cache
-def _characters() -> frozenset[int]:
-    return frozenset(get_font(str(FONT)).get_charmap())
+def _glyphs() -> frozenset[str]:
+    return frozenset(map(chr, get_font(str(FONT)).get_charmap()))
 
 
 @cache
