@@ -9,6 +9,9 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 PRESET ?=
 SET ?=
+BASE ?= main
+HEAD ?= HEAD
+EXPS ?=
 ARGS ?=
 
 # DVC removes a stage's outputs before it runs. Of a stage that fails, the earlier ones come back: data and models from
@@ -16,10 +19,10 @@ ARGS ?=
 RESTORE = dvc checkout --quiet --allow-missing || true; cp -an .dvc/tmp/earlier/. .; \
 	echo "the failed stage's outputs are those of its last good run" >&2
 
-.PHONY: help setup repro exp test lint bench lock
+.PHONY: help setup repro exp pr-report report test lint bench lock
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}'
 
 setup: $(VENV)/.synced  ## Make .venv from the hashed lock (done by the other targets when needed)
 
@@ -45,13 +48,21 @@ exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of tha
 	@textbloom params --preset $(PRESET) $(if $(SET),--set $(SET))
 	@status=0; dvc exp run --temp --force --name $(PRESET) $(ARGS) || status=$$?; mv .dvc/tmp/params.yaml .; exit $$status
 
+pr-report: setup  ## Compare parameters, metrics and pictures with those of BASE=main, as a pull request's review does
+	@PYTHONPATH=src python -m textbloom.report.pull_request --base $(BASE) --head $(HEAD)
+
+report: setup  ## One HTML file about the current run, or about DVC experiments side by side (EXPS="a b c")
+	@PYTHONPATH=src python -m textbloom.report.page $(EXPS)
+
 test: setup  ## Run the test suite (ARGS="-k name" for a part)
 	python -m pytest $(ARGS)
 
-lint: setup  ## Check style and types
+lint: setup  ## Check style, types and the workflows of GitHub Actions (with actionlint, too, where it is installed)
 	ruff check .
 	ruff format --check .
 	mypy
+	zizmor --offline --quiet .github
+	if command -v actionlint > /dev/null; then actionlint; fi
 
 bench: setup  ## Time decoding, encoding, training and the stages against plain code, on a quiet machine
 	@for what in images encode results switches; do echo "== $$what"; PYTHONPATH=src python benchmarks/$$what.py; done

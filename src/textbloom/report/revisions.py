@@ -1,0 +1,101 @@
+"""The project at any revision: the files of a commit, a branch or a DVC experiment, or the files as they are now.
+
+Metrics, parameters and pictures are all in Git, so no report needs DVC's cache or a remote.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textbloom import config
+from textbloom.core.errors import UserError
+
+
+class Revision:
+    """The files of one commit, or of the working folder where `commit` is None."""
+
+    def __init__(self, name: str, commit: str | None) -> None:
+        self.name = name
+        self.commit = commit
+
+    @classmethod
+    def now(cls) -> "Revision":
+        return cls("this run", None)
+
+    @classmethod
+    def find(cls, name: str) -> "Revision":
+        """What `name` means: a commit, a branch here or at origin, a branch just fetched, or a DVC experiment."""
+        for spelling in (name, f"origin/{name}"):
+            found = _git("rev-parse", "--verify", "--quiet", f"{spelling}^{{commit}}", check=False)
+            if found:
+                return cls(name, found)
+        # A shallow clone of one branch keeps what `git fetch --depth 1 origin NAME` brings under no name but this.
+        fetched = Path(_git("rev-parse", "--git-path", "FETCH_HEAD"))
+        for line in fetched.read_text(encoding="utf-8").splitlines() if fetched.exists() else []:
+            commit, _, source = line.split("\t", 2)
+            if source.startswith((f"branch '{name}' of", f"'{name}' of")):
+                return cls(name, commit)
+        # DVC keeps an experiment under refs/exps/<two digits>/<the rest of the commit it started from>/<its name>.
+        refs = _git(
+            "for-each-ref", "--sort=-creatordate", "--format=%(objectname) %(refname)", "refs/exps"
+        ).splitlines()
+        for commit, ref in (line.split(" ", 1) for line in refs):
+            if ref.split("/", 4)[4:] == [name]:
+                return cls(name, commit)
+        raise UserError(
+            f"{name}: neither a commit, a branch nor a DVC experiment here; `git fetch --depth 1 origin {name}` "
+            "brings a branch, `dvc exp list` names the experiments"
+        )
+
+    def fork_from(self) -> "Revision":
+        """Where the present commit left this branch; in a shallow clone, which cannot tell, the branch's tip."""
+        assert self.commit is not None
+        return Revision(self.name, _git("merge-base", self.commit, "HEAD", check=False) or self.commit)
+
+    def read(self, path: Path) -> bytes | None:
+        """The bytes of a file; None where there is no such file."""
+        if self.commit is None:
+            return path.read_bytes() if path.is_file() else None
+        shown = subprocess.run(["git", "show", f"{self.commit}:./{path}"], capture_output=True, check=False)
+        return shown.stdout if shown.returncode == 0 else None
+
+    def json(self, path: Path) -> dict[str, Any]:
+        """A file of metrics or provenance; empty where there is none."""
+        return json.loads(self.read(path) or b"{}")
+
+    def params(self) -> dict[str, Any]:
+        """Every parameter by its dotted name."""
+        found = yaml.safe_load(self.read(config.PARAMS) or b"{}")
+        return flat(found)
+
+    def files(self, folder: Path, suffix: str) -> list[Path]:
+        """The files in a folder whose names end in `suffix`, sorted."""
+        if self.commit is None:
+            return sorted(folder.glob(f"*{suffix}"))
+        listed = _git("ls-tree", "--name-only", self.commit, f"{folder}/").splitlines()
+        return sorted(Path(name) for name in listed if name.endswith(suffix))
+
+
+def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value as reports print it: six digits, and a dash for a missing one."""
+    if value is None:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _git(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise UserError(f"git {arguments[0]}: {done.stderr.strip() or 'failed'}; run this in a clone of the project")
+    return done.stdout.strip() if done.returncode == 0 else ""
