@@ -1,6 +1,7 @@
 """Training the text encoder: what a batch holds, the same bytes for the same seed, through kills, and its stage."""
 
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -12,10 +13,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from textbloom import config
 from textbloom.core.errors import UserError
+from textbloom.core.tensors import save_tensors
 from textbloom.text import encoder_training, joint_embedding, trained_encoder
 from textbloom.text.encoder_training import EncoderTrainer, Pairs, Schedule
 
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 CLASSES, PICTURES, CAPTIONS, DIMS = 5, 4, 3, 6
 PRETRAINED = [{"name": "a network", "sha256": "0" * 64}]
@@ -218,14 +222,29 @@ def test_what_is_learnt_of_a_word_serves_for_a_class_that_was_never_seen_and_aga
         assert (tmp_path / "one/encoder" / file).read_bytes() == (tmp_path / "two/encoder" / file).read_bytes()
 
 
+def test_the_stage_learns_from_the_photo_features_and_writes_encoder_and_measures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    config.PARAMS.write_bytes((ROOT / "params.yaml").read_bytes())
+    config.apply(None, ["encoder.name=bag-of-ngrams", "encoder_training.epochs=1"])
+    table = rows(["red", "blue", "pink"], ["train", "val", "test"])
+    config.CAPTIONS.parent.mkdir()
+    table.assign(caption_index=0).to_csv(config.CAPTIONS, index=False)
+    features = {group: torch.rand(9, 400) for group in joint_embedding.WEIGHTS}
+    save_tensors(config.PHOTO_FEATURES, features, {"picture_features": "some", "pretrained": PRETRAINED})
+    runpy.run_path(str(ROOT / "stages/text_encoder.py"), run_name="__main__")
+    assert trained_encoder.load(config.TEXT_ENCODER).metadata["pretrained"] == PRETRAINED
+    metrics = json.loads(config.ENCODER_METRICS.read_text())
+    assert (metrics["encoder"], metrics["picture_features"], metrics["train_classes"]) == ("bag-of-ngrams", "some", 2)
+
+
 def test_for_another_encoder_the_stage_says_so_at_once_without_torch(tmp_path):
-    project = Path(__file__).parents[2]
-    (tmp_path / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     code = (
-        f"import sys, runpy; runpy.run_path({str(project / 'stages/text_encoder.py')!r}, run_name='__main__'); "
+        f"import sys, runpy; runpy.run_path({str(ROOT / 'stages/text_encoder.py')!r}, run_name='__main__'); "
         "assert 'torch' not in sys.modules"
     )
-    environment = {"PYTHONPATH": str(project / "src")}
+    environment = {"PYTHONPATH": str(ROOT / "src")}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert json.loads((tmp_path / "data/text_encoder/config.json").read_text()) == {"trained": False}
     metrics = json.loads((tmp_path / "metrics/encoder.json").read_text())

