@@ -59,6 +59,11 @@ def raw(dataset: str) -> Path:
     return RAW / dataset
 
 
+def attributes(dataset: str) -> Path | None:
+    """The folder with what is known of each picture, of drawn flowers alone."""
+    return raw(dataset) if dataset == "drawn" else None
+
+
 def trained(which: Literal["base", "refined"]) -> Path:
     """The folder of the trained model that `evaluate.model` names."""
     return {"base": BASE, "refined": REFINED}[which]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom.metrics.colours import cielab, colour_accuracy, measured_centre_colour, measured_petal_colour
+from textbloom.metrics.colour_accuracy import Palette, cielab
+from textbloom.sources import drawn
 from textbloom.sources.drawn import attributes, painter
 from textbloom.sources.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS
 
@@ -64,66 +65,62 @@ def test_lab_of_known_colours() -> None:
     assert np.allclose(cielab(srgb), lab, atol=0.02)
 
 
+@pytest.fixture(scope="module")
+def palette(tmp_path_factory: pytest.TempPathFactory) -> Palette:
+    """As the drawing writes it."""
+    folder = tmp_path_factory.mktemp("drawn")
+    drawn.write(folder, 1, 1)
+    return Palette.read(folder / "palette.json")
+
+
+def share(measured: list[str], named: list[str]) -> float:
+    return float(np.mean([a == b for a, b in zip(measured, named, strict=True)]))
+
+
 def test_originals_have_the_colours_they_are_named_for(
-    originals: np.ndarray, small: np.ndarray, flowers: list[attributes.Flower]
+    originals: np.ndarray, small: np.ndarray, flowers: list[attributes.Flower], palette: Palette
 ) -> None:
     for images in (small, originals[:40]):
-        assert colour_accuracy(images, petals(flowers)[: len(images)], "petal") >= 0.98
-        assert colour_accuracy(images, centres(flowers)[: len(images)], "centre") >= 0.98
+        assert share(palette.measured(images, "petal"), petals(flowers)[: len(images)]) >= 0.98
+        assert share(palette.measured(images, "centre"), centres(flowers)[: len(images)]) >= 0.98
 
 
-def test_the_test_split_alone_reaches_that_too(small: np.ndarray, flowers: list[attributes.Flower]) -> None:
-    held_out = [place for place, one in enumerate(flowers) if attributes.split(one.class_id) == "test"]
-    chosen = [flowers[place] for place in held_out]
-    assert colour_accuracy(small[held_out], petals(chosen), "petal") >= 0.98
-    assert colour_accuracy(small[held_out], centres(chosen), "centre") >= 0.98
-
-
-def test_blur_and_noise_hardly_matter(small: np.ndarray, flowers: list[attributes.Flower]) -> None:
+def test_blur_and_noise_hardly_matter(small: np.ndarray, flowers: list[attributes.Flower], palette: Palette) -> None:
     images = spoiled(small, sigma=1.5, noise=15.0)
-    assert colour_accuracy(images, petals(flowers), "petal") >= 0.95
-    assert colour_accuracy(images, centres(flowers), "centre") >= 0.95
+    assert share(palette.measured(images, "petal"), petals(flowers)) >= 0.95
+    assert share(palette.measured(images, "centre"), centres(flowers)) >= 0.95
 
 
-def test_shuffled_names_are_at_chance(small: np.ndarray, flowers: list[attributes.Flower]) -> None:
-    order = np.random.default_rng(4).permutation(COUNT)
-    assert colour_accuracy(small, [petals(flowers)[place] for place in order], "petal") <= 0.25
-
-
-def test_grey_noise_and_backgrounds_do_not_pass(flowers: list[attributes.Flower]) -> None:
+def test_grey_noise_and_backgrounds_do_not_pass(flowers: list[attributes.Flower], palette: Palette) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (COUNT, 3, 64, 64), dtype=np.uint8)
     leaf = np.broadcast_to(np.array([66, 122, 54], np.uint8).reshape(1, 3, 1, 1), (COUNT, 3, 64, 64))
     for images in (noise, leaf):
-        assert colour_accuracy(images, petals(flowers), "petal") <= 0.25
+        assert share(palette.measured(images, "petal"), petals(flowers)) <= 0.25
 
 
 @pytest.mark.parametrize("petal", list(PETAL_COLOURS))
-def test_a_plain_disc_has_its_own_colour_whatever_lies_outside_it(petal: str) -> None:
+def test_a_plain_disc_has_its_own_colour_whatever_lies_outside_it(petal: str, palette: Palette) -> None:
     for centre, ramp in CENTRE_COLOURS.items():
         picture = disc(PETAL_COLOURS[petal][1], ramp[1])
-        assert measured_petal_colour(picture) == [petal]
-        assert measured_centre_colour(picture) == [centre]
+        assert palette.measured(picture, "petal") == [petal]
+        assert palette.measured(picture, "centre") == [centre]
 
 
 def test_recolouring_the_petals_changes_the_measured_colour(
-    small: np.ndarray, flowers: list[attributes.Flower]
+    small: np.ndarray, flowers: list[attributes.Flower], palette: Palette
 ) -> None:
     red = [place for place, one in enumerate(flowers) if one.petal_colour == "red"]
     blue = small[red][:, [2, 1, 0]]  # red and blue channels swapped
-    assert set(measured_petal_colour(blue)) <= {"blue", "purple"}
+    assert set(palette.measured(blue, "petal")) <= {"blue", "purple"}
 
 
-def test_tensors_and_arrays_measure_alike(small: np.ndarray) -> None:
-    assert measured_petal_colour(torch.from_numpy(small[:6])) == measured_petal_colour(small[:6])
-
-
-def test_a_wrong_shape_type_or_number_of_names_is_refused(small: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="uint8 pictures"):
-        measured_petal_colour(small.transpose(0, 2, 3, 1))
-    with pytest.raises(ValueError, match="uint8 pictures"):
-        measured_petal_colour(small.astype(np.float32) / 255)
-    with pytest.raises(ValueError, match="one name a picture"):
-        colour_accuracy(small, ["red"], "petal")
+def test_tensors_and_arrays_measure_alike_and_a_wrong_shape_or_type_is_refused(
+    small: np.ndarray, palette: Palette
+) -> None:
+    assert palette.measured(torch.from_numpy(small[:6]), "petal") == palette.measured(small[:6], "petal")
+    for wrong in (small.transpose(0, 2, 3, 1), small.astype(np.float32) / 255):
+        with pytest.raises(ValueError, match="uint8 pictures"):
+            palette.measured(wrong, "petal")
 
 
 def disc(petal: tuple[int, int, int], centre: tuple[int, int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ from textbloom import config
 from textbloom.core import errors
 
 if TYPE_CHECKING:
-    from textbloom.app import comparison
+    from textbloom.app import compare
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,13 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generate.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     generate.set_defaults(run=_generate)
 
-    compare = commands.add_parser("compare", help="trained systems side by side, judged by this project's test data")
-    compare.add_argument(
+    comparison = commands.add_parser("compare", help="trained systems side by side, judged by this project's test data")
+    comparison.add_argument(
         "systems", nargs="+", metavar="NAME=PROJECT", help="a trained project's folder, and what to call it"
     )
-    compare.add_argument("--out", type=Path, required=True, help="folder for comparison.png and comparison.json")
-    compare.add_argument("--rows", type=int, default=8, help="captions on the picture (default 8)")
-    compare.set_defaults(run=_compare)
+    comparison.add_argument("--out", type=Path, required=True, help="folder for comparison.png and comparison.json")
+    comparison.add_argument("--rows", type=int, default=8, help="captions on the picture (default 8)")
+    comparison.set_defaults(run=_compare)
 
     options = parser.parse_args(arguments)
     errors.run(lambda: options.run(options))
@@ -53,8 +53,8 @@ def _params(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    # Imported here: `textbloom params` must not wait for torch.
-    from textbloom.sampling.generator import load_generator
+    # Imported here, so that `textbloom params` does not wait for torch.
+    from textbloom.sampling.text_to_image import TextToImage
     from textbloom.text import open_encoder
     from textbloom.viz.samples import caption_grid
 
@@ -62,30 +62,22 @@ def _generate(options: argparse.Namespace) -> None:
         raise errors.UserError(f"--count: expected at least 1, got {options.count}")
     if options.out.suffix.lower() != ".png":
         raise errors.UserError(f"--out: expected a name that ends in .png, got {options.out}")
-    blank = [text for text in options.text if not text.strip()]
-    if blank:
-        raise errors.UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
     p = config.load()
-    generator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator)
     e = p.encoder
     encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
-    trained_with = generator.config["encoder"]
-    if encoder.metadata["sha256"] != trained_with["sha256"]:
-        raise errors.UserError(
-            f"encoder.name: the generator was trained with {trained_with['name']} of other weights; set it back in "
-            f"{config.PARAMS} or run `make repro`"
-        )
+    text_to_image = TextToImage(config.trained(p.evaluate.model), encoder, p.evaluate.generator)
+    pictures = text_to_image.pictures(options.text, options.seed, options.count)
     captions = [text for text in options.text for _ in range(options.count)]
-    pictures = generator.sample(encoder.encode(captions, p.encoder.batch_size), seed=options.seed)
     caption_grid(pictures, captions, columns=options.count).save(options.out)
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from textbloom.app import comparison
+    from textbloom.app import compare
     from textbloom.core.files import write_json
+    from textbloom.core.tensors import load_image_ids
     from textbloom.dataset.eval_split import load_eval_split
-    from textbloom.features import extractor as extractors
-    from textbloom.metrics import measures
+    from textbloom.features import extractor
+    from textbloom.metrics.evaluator import Evaluator
     from textbloom.viz.samples import choose
 
     if options.rows < 1:
@@ -95,28 +87,30 @@ def _compare(options: argparse.Namespace) -> None:
     if len(sizes) < len(systems) or len(set(sizes.values())) > 1:
         raise errors.UserError(f"systems: names must differ and picture sizes agree, got {sizes}")
     p = config.load()
-    sides = load_eval_split(
-        *config.PREPARED,
-        split=p.evaluate.split,
-        train_splits=p.train.split_names,
+    size = systems[0].generator.size
+    split = load_eval_split(
+        *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=size
+    )
+    judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
+    evaluator = Evaluator(
+        judge,
+        extractor.read_real_features(config.REAL_FEATURES).by(judge, size),
+        load_image_ids(config.IMAGE_IDS),
+        split,
+        samples=p.evaluate.samples,
         seed=p.seed,
-        size=systems[0].generator.size,
+        attributes=config.attributes(p.data.dataset),
     )
-    pictures = measures.compared(sides, p.evaluate.samples, p.seed)
-    comparison.sheet(systems, choose(sides, options.rows, p.seed), options.out / "comparison.png", p.seed)
-    extractor = extractors.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
-    write_json(
-        options.out / "comparison.json",
-        {"layer": p.evaluate.layer, "systems": comparison.measure(systems, extractor, pictures, p.seed)},
-    )
+    compare.sheet(systems, choose(split, options.rows, p.seed), p.seed).save(options.out / "comparison.png")
+    write_json(options.out / "comparison.json", {"systems": compare.measure(systems, evaluator, p.seed)})
 
 
-def _system(text: str) -> "comparison.System":
-    from textbloom.app import comparison
+def _system(text: str) -> "compare.System":
+    from textbloom.app import compare
 
     name, equals, folder = text.partition("=")
     project = Path(folder)
     if not (name and equals and (project / config.PARAMS).is_file()):
         raise errors.UserError(f"systems: expected NAME=PROJECT, the folder of a trained project, got '{text}'")
     chosen = config.load(project / config.PARAMS).evaluate
-    return comparison.open_system(name, project, chosen.model, chosen.generator)
+    return compare.open_system(name, project, chosen.model, chosen.generator)

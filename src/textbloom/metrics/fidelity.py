@@ -4,6 +4,7 @@ Every number depends on the features it is taken in: compare only where `extract
 are equal. None of them looks at the captions: a generator that ignores its text can score well on all.
 """
 
+import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
@@ -11,10 +12,37 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from textbloom.core.errors import UserError
+from textbloom.core.seeding import generator_for, seed_for
+from textbloom.metrics.evaluation import Evaluation
 
 ISC_SPLITS = 10
 KID_SUBSET_LIMIT = 1000  # the published subset size (Bińkowski et al. 2018)
 NEIGHBOURHOOD = 3  # the published k (Kynkäänniemi et al. 2019)
+
+
+def measure(evaluation: Evaluation) -> dict[str, float]:
+    """Distances, precision and recall between generated and real pictures; `real_floor` between two sets of real ones.
+
+    `inception_score` is given where the extractor has a classifier.
+    """
+    real, fake = evaluation.real.compared.features, evaluation.features
+    # torch-fidelity seeds numpy's older generator, which takes 32 bits.
+    seed = seed_for(evaluation.real.seed, "torch-fidelity") % 2**32
+    kernel, spread = kernel_distance(fake.features, real, seed)
+    precision, recall = precision_recall(fake.features, real)
+    others = evaluation.real.other_features.features
+    order = torch.randperm(len(others), generator=generator_for(evaluation.real.seed, "floor pictures"))
+    metrics = {
+        "frechet_distance": frechet_distance(fake.features, real),
+        "real_floor": frechet_distance(others[order[: len(real)].sort().values], real),
+        "kernel_distance": kernel,
+        "kernel_distance_std": spread,
+        "precision": precision,
+        "recall": recall,
+    }
+    if fake.logits is not None:
+        metrics["inception_score"] = inception_score(fake.logits, seed)
+    return metrics
 
 
 def frechet_distance(features_1: Tensor, features_2: Tensor) -> float:

@@ -17,11 +17,29 @@ from torch.nn import functional
 
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
+from textbloom.metrics.evaluation import Evaluation
 
 AMONG = 100  # captions that a picture chooses from: its own and 99 others
 TOPS = (1, 10)
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # in units of a standardised feature's variance
 HELD_OUT = 5  # one training pair in so many chooses the ridge
+
+
+def measure(evaluation: Evaluation) -> dict[str, float]:
+    """`retrieval_at_1` and `retrieval_at_10` of generated pictures, of real ones, and with captions shuffled."""
+    real = evaluation.real
+    pictures = real.split.pictures
+    probe = fit_probe(real.other_features.features, real.split.others.first_embeddings, real.seed)
+    captions = choices(probe, pictures.first_captions, pictures.first_embeddings)
+    own = captions.own[real.rows]
+    shuffled = own[derangement(len(own), real.seed)]
+    fake = probe.pictures(evaluation.features.features)
+    variants = {
+        "": retrieval(fake, captions.vectors, own),
+        "_real": retrieval(probe.pictures(real.compared.features), captions.vectors, own),
+        "_shuffled": retrieval(fake, captions.vectors, shuffled),
+    }
+    return {name + suffix: value for suffix, found in variants.items() for name, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -113,9 +131,10 @@ def retrieval(pictures: Tensor, vectors: Tensor, own: Tensor) -> dict[str, float
     return {f"retrieval_at_{k}": float(hypergeom.cdf(k - 1, others, better, AMONG - 1).mean()) for k in TOPS}
 
 
-def strangers(count: int, seed: int) -> Tensor:
+def derangement(count: int, seed: int) -> Tensor:
     """A seeded random permutation of `count` ≥ 2 items that leaves none in its place, int64 [count]."""
     order = torch.randperm(count, generator=generator_for(seed, "shuffled captions"))
+    # Along the random order each item gets the one before it, the first one the last.
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)
     return partner

@@ -9,11 +9,20 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from textbloom.core.files import replacing
+from textbloom.core.files import replacing, write_json
 from textbloom.core.progress import progress
 from textbloom.data.stored import write_archive
 from textbloom.sources.drawn import painter, wording
-from textbloom.sources.drawn.attributes import CLASSES, Flower, class_ids, sample, split
+from textbloom.sources.drawn.attributes import (
+    BETWEEN_PETALS,
+    CENTRE_COLOURS,
+    CLASSES,
+    PETAL_COLOURS,
+    Flower,
+    class_ids,
+    sample,
+    split,
+)
 
 _TEXT = "cvpr2016_flowers"
 _MATLAB_HEADER = b"MATLAB 5.0 MAT-file, drawn by textbloom".ljust(116)  # bytes of free text before the format's own
@@ -22,7 +31,9 @@ _ATTRIBUTES, _PAINT, _WORDS = 1, 2, 3
 
 
 def write(folder: Path, count: int, seed: int) -> None:
-    """Draw flowers 1 to `count` into `folder`: the four files of Oxford-102 with captions, and attributes.csv.
+    """Draw flowers 1 to `count` into `folder`: the four files of Oxford-102, attributes.csv and palette.json.
+
+    The latter two tell what was drawn, and the colours that a name stands for: what colour accuracy measures with.
 
     The bytes depend on `count` and `seed` alone, not on the CPU; the first pictures of a longer set are those of a
     shorter one. Needs 1 <= count <= 99999.
@@ -34,6 +45,8 @@ def write(folder: Path, count: int, seed: int) -> None:
     _write_photos(folder / "102flowers.tgz", flowers, seed)
     _write_captions(folder / "cvpr2016_flowers.tar.gz", flowers, seed)
     _write_tables(folder, flowers)
+    palette = {"petal": PETAL_COLOURS, "centre": CENTRE_COLOURS, "between_petals": BETWEEN_PETALS}
+    write_json(folder / "palette.json", palette)
 
 
 def _stream(seed: int, image_id: int, purpose: int) -> np.random.Generator:

@@ -13,8 +13,7 @@ from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import load_metadata, load_tensors
 from textbloom.dataset.prepared import read_captions
-from textbloom.features.extractor import Extractor
-from textbloom.metrics.measures import Compared, Referee, finished
+from textbloom.metrics.evaluator import Evaluator
 from textbloom.sampling.generator import TrainedGenerator, load_generator
 from textbloom.viz.samples import Examples
 from textbloom.viz.sheet import Row, Sheet
@@ -62,19 +61,17 @@ def open_system(name: str, project: Path, model: Literal["base", "refined"], wei
     return System(name, generator, dict(zip(held_out["caption"], vectors[held_out.index.tolist()], strict=True)))
 
 
-def measure(systems: Sequence[System], extractor: Extractor, pictures: Compared, seed: int) -> dict[str, Any]:
-    """The measures of metrics/eval.json of each system by name, all for the first captions of `pictures`.
+def measure(systems: Sequence[System], evaluator: Evaluator, seed: int) -> dict[str, Any]:
+    """The record of metrics/eval.json of each system by name, all for the same captions and noise.
 
-    Retrieval is judged in the text space of `pictures`, whatever a system's own encoder is.
+    Retrieval is measured in the text space of this project's prepared data, whatever a system's own encoder is.
     """
-    referee = Referee(extractor, pictures, seed)
-    captions = [pictures.judged.pictures.first_captions[row] for row in pictures.rows.tolist()]
-    noise = _noise(systems, len(captions), seed, "compared pictures")
-    return {system.name: finished(referee.measure(system.pictures(captions, noise))) for system in systems}
+    noise = _noise(systems, len(evaluator.captions), seed, "compared pictures")
+    return {system.name: evaluator.measure(system.pictures(evaluator.captions, noise)) for system in systems}
 
 
-def sheet(systems: Sequence[System], shown: Examples, path: Path, seed: int) -> None:
-    """Write a row a caption: its real picture, then each system's for the caption and one noise."""
+def sheet(systems: Sequence[System], shown: Examples, seed: int) -> Sheet:
+    """A row a caption: its real picture, then each system's for the caption and one noise."""
     noise = _noise(systems, len(shown), seed, "compared sheet")
     drawn = [system.pictures(shown.captions, noise) for system in systems]
     rows = [
@@ -83,7 +80,7 @@ def sheet(systems: Sequence[System], shown: Examples, path: Path, seed: int) -> 
     ]
     headings = ["real", *(system.name for system in systems)]
     title = "The same held-out captions and noise for every system"
-    Sheet(rows, title=title, headings=headings, tile=128, first_apart=True).save(path)
+    return Sheet(rows, title=title, headings=headings, tile=128, first_apart=True)
 
 
 def _noise(systems: Sequence[System], count: int, seed: int, purpose: str) -> Tensor:

@@ -1,0 +1,51 @@
+"""Sentences to pictures: a trained generator together with the encoder that it was trained with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from textbloom.core.errors import UserError
+from textbloom.models.trained_folder import Weights
+from textbloom.sampling.generator import load_generator
+
+_BATCH = 64  # sentences that are encoded at once
+
+
+class Encoder(Protocol):
+    """A sentence encoder: see `textbloom.text.open_encoder`."""
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+    def encode(self, captions: Sequence[str], batch_size: int) -> Tensor: ...
+
+
+class TextToImage:
+    """Pictures of sentences by the generator of a trained folder."""
+
+    def __init__(self, folder: Path, encoder: Encoder, weights: Weights = "ema") -> None:
+        """Open the trained folder, its averaged ("ema") or raw weights.
+
+        Raises UserError for a folder that is missing or damaged, and for an encoder other than the one whose embeddings
+        the generator was trained on.
+        """
+        self.generator = load_generator(folder, weights)
+        trained_with = self.generator.config["encoder"]
+        if encoder.metadata["sha256"] != trained_with["sha256"]:
+            raise UserError(
+                f"encoder.name: the generator was trained with {trained_with['name']} of other weights; set it back in "
+                "params.yaml or run `make repro`"
+            )
+        self._encoder = encoder
+
+    def pictures(self, sentences: Sequence[str], seed: int, count: int = 1) -> Tensor:
+        """`count` pictures of each sentence, sentence by sentence, uint8 [len(sentences) * count, 3, S, S].
+
+        `seed` decides the noise. Raises UserError for an empty sentence.
+        """
+        if not all(sentence.strip() for sentence in sentences):
+            raise UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
+        embeddings = self._encoder.encode(sentences, _BATCH)
+        return self.generator.sample(embeddings.repeat_interleave(count, dim=0), seed)
