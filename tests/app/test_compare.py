@@ -11,12 +11,9 @@ from support.prepared_project import Coarse, flat_pictures
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom import config
-from textbloom.app import cli, comparison
+from textbloom.app import cli, compare
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_tensors, save_tensors
-from textbloom.dataset.eval_split import load_eval_split
-from textbloom.features import extractor as extractors
-from textbloom.metrics import measures
 
 
 @pytest.fixture
@@ -26,6 +23,7 @@ def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("own", "other"):
         torch.manual_seed(0)
         prepared_project.write(tmp_path / name)
+        prepared_project.write_real_features(tmp_path / name)
     prepared_project.write_generator(tmp_path / "other", noise_dim=9, embedding_dim=20)
     other = tmp_path / "other" / config.EMBEDDINGS
     save_tensors(other, {"embeddings": torch.randn(250, 20)}, {"encoder": prepared_project.ENCODER})
@@ -33,13 +31,8 @@ def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def opened(name: str, folder: str = ".") -> comparison.System:
-    return comparison.open_system(name, Path(folder), "base", "ema")
-
-
-def compared(seed: int = 1) -> measures.Compared:
-    sides = load_eval_split(*config.PREPARED, split="test", train_splits=("train", "val"), seed=seed, size=64)
-    return measures.compared(sides, 110, seed)
+def opened(name: str, folder: str = ".") -> compare.System:
+    return compare.open_system(name, Path(folder), "base", "ema")
 
 
 def test_the_command_leaves_a_picture_and_the_measures_of_each_system(projects):
@@ -61,8 +54,8 @@ def test_a_system_that_paints_the_real_pictures_is_perfect_beside_one_that_does_
         vectors = torch.stack([self.embeddings[caption] for caption in captions])
         return flat_pictures(vectors) if self.name == "real" else self.generator.sample(vectors, 0, noise[:, :5])
 
-    monkeypatch.setattr(comparison.System, "pictures", pictures)
-    found = comparison.measure([real, untrained], extractors.load("coarse", None, None), compared(), 1)
+    monkeypatch.setattr(compare.System, "pictures", pictures)
+    found = compare.measure([real, untrained], prepared_project.evaluator(110), 1)
     assert found["real"]["frechet_distance"] == pytest.approx(0, abs=1e-4)
     assert found["untrained"]["frechet_distance"] > found["real"]["real_floor"]
     assert found["real"]["retrieval_at_10"] == found["real"]["retrieval_at_10_real"] > 0.9
@@ -70,7 +63,7 @@ def test_a_system_that_paints_the_real_pictures_is_perfect_beside_one_that_does_
 
 def test_equal_systems_get_equal_measures_and_each_takes_its_part_of_the_same_noise(projects):
     first, second, other = opened("first"), opened("second"), opened("other", "../other")
-    found = comparison.measure([first, second, other], extractors.load("coarse", None, None), compared(), 1)
+    found = compare.measure([first, second, other], prepared_project.evaluator(110), 1)
     assert found["first"] == found["second"] != found["other"]
     noise = torch.randn(2, 9)
     captions = ["flower 200", "flower 201"]

@@ -9,33 +9,18 @@ from typing import Any
 import pytest
 import torch
 from support import prepared_project
-from support.prepared_project import TRAIN, Classifier, Coarse, flat_pictures
+from support.prepared_project import flat_pictures
 from torch import Tensor
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom import config
-from textbloom.core import runtime, trained_folder
-from textbloom.core.errors import UserError
+from textbloom.core import trained_folder
 from textbloom.core.files import write_json
-from textbloom.core.tensors import load_tensors
-from textbloom.dataset.eval_split import EvalSplit, load_eval_split
-from textbloom.metrics import measures, named_colours
 from textbloom.sampling import generator as trained
 
 ROOT = Path(__file__).parents[2]
 ALIGNMENT = {f"retrieval_at_{k}{suffix}" for k in (1, 10) for suffix in ("", "_real", "_shuffled")}
-CONDITIONS = {"extractor", "image_size", "n_fake", "n_real", "seed", "split"}
+CONDITIONS = {"extractor", "layer", "image_size", "n_fake", "n_real", "seed", "split"}
 FIDELITY = {"frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "real_floor"}
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A prepared project with an untrained generator, the working folder."""
-    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
-    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "classifier", Classifier)
-    prepared_project.write(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def run_stage() -> dict[str, Any]:
@@ -63,6 +48,7 @@ def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(projec
     assert {key: metrics[key] for key in sorted(CONDITIONS)} == {
         "extractor": "coarse",
         "image_size": 64,
+        "layer": "coarse",
         "n_fake": 110,
         "n_real": 110,
         "seed": 1,
@@ -73,11 +59,11 @@ def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(projec
     assert config.EVAL_METRICS.read_bytes() == first
 
 
-def test_a_classifier_gives_an_inception_score_and_a_set_layer_is_recorded(project):
-    config.apply(None, ["evaluate.extractor=classifier", "evaluate.layer=coarse"])
+def test_a_classifier_gives_an_inception_score_too(project):
+    config.apply(None, ["evaluate.extractor=classifier"])
+    prepared_project.write_real_features(project)
     metrics = run_stage()
-    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | {"inception_score", "layer"}
-    assert metrics["layer"] == "coarse"
+    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | {"inception_score"}
     assert 1 <= metrics["inception_score"] <= 11
 
 
@@ -116,6 +102,7 @@ def test_a_generator_that_always_paints_the_same_is_far_off(project, monkeypatch
         (["evaluate.extractor=resnet"], r"evaluate\.extractor: 'resnet' is unknown; there are: classifier, clip"),
         (["evaluate.layer='9'"], r"evaluate\.layer: coarse has no layer '9'"),
         (["evaluate.weights=w.pth"], r"evaluate\.weights: coarse takes no local file"),
+        (["evaluate.extractor=classifier"], r"real_features\.safetensors is of another extractor.*`make repro`"),
     ],
 )
 def test_bad_parameters_are_refused_in_one_line_and_the_earlier_record_stays(project, overrides, message):
@@ -150,10 +137,6 @@ def test_without_held_out_pictures_a_half_of_the_training_ones_is_compared_and_t
         run_stage()
 
 
-def eval_split() -> EvalSplit:
-    return load_eval_split(*config.PREPARED, split="test", train_splits=("train", "val"), seed=1, size=64)
-
-
 def test_a_missing_generator_is_refused(project):
     (config.BASE / trained_folder.GENERATOR_EMA).unlink()
     with pytest.raises(SystemExit, match=r"generator-ema\.safetensors is missing"):
@@ -164,72 +147,3 @@ def test_pictures_of_another_size_are_refused(project, monkeypatch):
     sampling(lambda embeddings: torch.zeros(len(embeddings), 3, 128, 128, dtype=torch.uint8), monkeypatch)
     with pytest.raises(SystemExit, match="makes pictures of 128 pixels, the data has 64"):
         run_stage()
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_number_that_is_not_finite_is_refused_by_name(value):
-    with pytest.raises(UserError, match=f"kernel_distance is {value}"):
-        measures.finished({"split": "test", "recall": 0.5, "kernel_distance": value})
-
-
-@pytest.fixture
-def pictures(project: Path) -> measures.Compared:
-    return measures.compared(eval_split(), 100, seed=1)
-
-
-def test_of_very_many_other_pictures_a_seeded_part_is_looked_at(project, monkeypatch):
-    sides = eval_split()
-    assert len(measures.compared(sides, 100, seed=1).judged.others) == TRAIN
-    monkeypatch.setattr(measures, "OTHERS", TRAIN - 20)
-    chosen = [measures.compared(sides, 100, seed).judged.others.image_ids.tolist() for seed in (1, 1, 2)]
-    assert chosen[0] == chosen[1] == sorted(chosen[0])
-    assert chosen[0] != chosen[2]
-    assert len(set(chosen[0])) == TRAIN - 20
-
-
-def agreement(images: Tensor, names: list[str], which: str) -> float:
-    """A stand-in for the measured colours: petals are named by their red, centres by their blue level."""
-    levels = images[:, 0 if which == "petal" else 2, 0, 0].tolist()
-    return sum(str(level) == name for level, name in zip(levels, names, strict=True)) / len(names)
-
-
-def test_colours_are_compared_with_the_rows_of_the_same_image_id(pictures, monkeypatch):
-    monkeypatch.setattr(named_colours, "colour_accuracy", agreement)
-    images = load_tensors(config.IMAGES)["images"]
-    rows = [f"{i + 1},{image[0, 0, 0]},{image[2, 0, 0]}" for i, image in enumerate(images)]
-    table = Path("attributes.csv")
-    table.write_text("\n".join(["image_id,petal_colour,centre_colour", *reversed(rows), ""]))
-    found = named_colours.measure(pictures.images.roll(1, 0), pictures, table, 1)
-    assert list(found) == [
-        f"{which}_colour_accuracy{suffix}" for which in ("petal", "centre") for suffix in ("", "_real", "_shuffled")
-    ]
-    for which in ("petal", "centre"):
-        assert found[f"{which}_colour_accuracy"] < 0.1
-        assert found[f"{which}_colour_accuracy_real"] == 1
-    perfect = named_colours.measure(pictures.images, pictures, table, 1)
-    for which in ("petal", "centre"):
-        assert perfect[f"{which}_colour_accuracy"] == 1
-        assert perfect[f"{which}_colour_accuracy_shuffled"] < 0.1
-
-
-def test_a_missing_table_or_row_of_attributes_is_refused(pictures):
-    with pytest.raises(UserError, match=r"attributes\.csv is missing"):
-        named_colours.measure(pictures.images, pictures, Path("attributes.csv"), 1)
-    Path("attributes.csv").write_text("image_id,petal_colour,centre_colour\n1,red,blue\n")
-    with pytest.raises(UserError, match=r"attributes\.csv lacks .*delete"):
-        named_colours.measure(pictures.images, pictures, Path("attributes.csv"), 1)
-
-
-def test_the_record_of_a_run_names_versions_device_and_revision(tmp_path):
-    path = tmp_path / "evaluate.json"
-    runtime.record_provenance(path, seconds=1.5)
-    found = json.loads(path.read_text())
-    assert found["versions"]["torch"] == torch.__version__
-    assert found["seconds"] == 1.5
-    assert {"device", "git_revision", "torch_threads", "utc"} < set(found)
-
-
-def test_outside_a_repository_the_revision_is_null(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    assert runtime.git_revision() is None

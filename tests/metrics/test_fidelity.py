@@ -12,7 +12,7 @@ from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom.core.errors import UserError
-from textbloom.features import extractor as extractors
+from textbloom.features import extractor
 from textbloom.metrics import fidelity
 
 
@@ -148,8 +148,8 @@ def end_to_end(extractor: str, fake: Tensor, real: Tensor, **options: Any) -> di
 
 def test_all_measures_equal_torch_fidelity_run_end_to_end_on_the_same_pictures(coarse):
     fake, real = random_pictures(120, 1), random_pictures(120, 2) // 2
-    extractor = extractors.load(coarse, None, None)
-    seen, target = extractor(fake, "fake"), extractor(real, "real")
+    judge = extractor.load(coarse, None, None)
+    seen, target = judge(fake, "fake"), judge(real, "real")
     assert seen.logits is not None
     expected = end_to_end(coarse, fake, real, isc=True, fid=True, kid=True, prc=True, kid_subset_size=60)
     kernel, spread = fidelity.kernel_distance(seen.features, target.features, 7)
@@ -166,8 +166,8 @@ def test_all_measures_equal_torch_fidelity_run_end_to_end_on_the_same_pictures(c
 
 def test_efficientnet_lite0_works_inside_torch_fidelity_too():
     fake, real = random_pictures(10, 1), random_pictures(10, 2) // 2
-    extractor = extractors.load("efficientnet-lite0", None, None)
-    seen, target = extractor(fake, "fake"), extractor(real, "real")
+    judge = extractor.load("efficientnet-lite0", None, None)
+    seen, target = judge(fake, "fake"), judge(real, "real")
     expected = end_to_end("efficientnet-lite0", fake, real, kid=True, kid_subset_size=5)
     kernel, _ = fidelity.kernel_distance(seen.features, target.features, 7)
     assert kernel == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-3)

@@ -8,8 +8,11 @@ from torch import Tensor
 from torch_fidelity import FeatureExtractorBase
 
 from textbloom import config, models
-from textbloom.core.tensors import save_tensors
+from textbloom.core.tensors import load_image_ids, load_tensors, save_tensors
 from textbloom.core.trained_folder import save_networks
+from textbloom.dataset.eval_split import load_eval_split
+from textbloom.features import extractor
+from textbloom.metrics.evaluator import Evaluator
 
 ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 130, 120  # pictures of each split; 20 of the training ones are of split val
@@ -76,6 +79,23 @@ def write(folder: Path) -> None:
     save_tensors(folder / config.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": ENCODER})
     save_tensors(folder / config.IMAGES, {"images": flat_pictures(embeddings)})
     write_generator(folder)
+
+
+def write_real_features(folder: Path) -> None:
+    """What the features stage writes, of the pictures and the extractor that the project has now."""
+    chosen = config.load(folder / config.PARAMS).evaluate
+    judge = extractor.load(chosen.extractor, chosen.weights, chosen.layer)
+    images = load_tensors(folder / config.IMAGES)["images"]
+    extractor.write_real_features(folder / config.REAL_FEATURES, judge, images)
+
+
+def evaluator(samples: int = 100, seed: int = 1, attributes: Path | None = None) -> Evaluator:
+    """The evaluator of the project that is the working folder."""
+    split = load_eval_split(*config.PREPARED, split="test", train_splits=("train", "val"), seed=seed, size=64)
+    judge = extractor.load("coarse", None, None)
+    features = extractor.read_real_features(config.REAL_FEATURES).by(judge, 64)
+    ids = load_image_ids(config.IMAGE_IDS)
+    return Evaluator(judge, features, ids, split, samples=samples, seed=seed, attributes=attributes)
 
 
 def write_generator(folder: Path, **changed: Any) -> None:

@@ -84,10 +84,10 @@ class Palette:
             table = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{path} is missing: run `make repro`, which writes it") from None
-        parts = [
+        petal, centre = [
             {name: np.array(ramp, np.float64) for name, ramp in table[part].items()} for part in ("petal", "centre")
         ]
-        return cls(*parts, between_petals=np.array(table["between_petals"], np.float64))
+        return cls(petal, centre, np.array(table["between_petals"], np.float64))
 
     def measured(self, images: Images, part: str) -> list[str]:
         """The name of each picture's colour, of uint8 [N, 3, S, S] with S >= 32; `part` is "petal" or "centre"."""

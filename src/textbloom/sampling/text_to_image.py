@@ -2,30 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal
 
 from torch import Tensor
 
 from textbloom.core.errors import UserError
-from textbloom.models.trained_folder import Weights
 from textbloom.sampling.generator import load_generator
+from textbloom.text import TextEncoder
 
 _BATCH = 64  # sentences that are encoded at once
-
-
-class Encoder(Protocol):
-    """A sentence encoder: see `textbloom.text.open_encoder`."""
-
-    @property
-    def metadata(self) -> dict[str, Any]: ...
-
-    def encode(self, captions: Sequence[str], batch_size: int) -> Tensor: ...
 
 
 class TextToImage:
     """Pictures of sentences by the generator of a trained folder."""
 
-    def __init__(self, folder: Path, encoder: Encoder, weights: Weights = "ema") -> None:
+    def __init__(self, folder: Path, encoder: TextEncoder, weights: Literal["ema", "raw"] = "ema") -> None:
         """Open the trained folder, its averaged ("ema") or raw weights.
 
         Raises UserError for a folder that is missing or damaged, and for an encoder other than the one whose embeddings
@@ -47,5 +38,5 @@ class TextToImage:
         """
         if not all(sentence.strip() for sentence in sentences):
             raise UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
-        embeddings = self._encoder.encode(sentences, _BATCH)
+        embeddings = self._encoder.encode(list(sentences), _BATCH)
         return self.generator.sample(embeddings.repeat_interleave(count, dim=0), seed)
