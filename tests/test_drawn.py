@@ -118,6 +118,7 @@ NUMPY_ALLOWED = {
 PINNED = {  # sha256 of twelve flowers with seed 1
     "102flowers.tgz": "743e420733fee7357f04ef2315c4cc49968340c6da4250a61e00e30c401c738b",
     "attributes.csv": "2b869b1686f912d13fd21ab3997940e41d1bc8fbeb78438c318ea742e7c4ae8b",
+    "palette.json": "e9f1ac31f96050193a22cf8fb4143dd12cc00c4f45c73553bf50a8c2ce8f291d",
     "cvpr2016_flowers.tar.gz": "ad9dbd83a0dd9c7c9ea17572f7774b52d1994a99691b5f9b2459e274b0b0a52d",
     "imagelabels.mat": "6f1534623dc8ed1756d6c7a99152f5096d2c6af98fb318a40f3eff3dbecef993",
     "setid.mat": "2043d11139113ba6fe773293d03aa7170368f8149d69c06bbc1ac96c103fab63",
