@@ -12,6 +12,7 @@ from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import load_metadata, load_tensors
+from textbloom.core.trained_folder import Weights
 from textbloom.dataset.prepared import read_captions
 from textbloom.metrics.evaluator import Evaluator
 from textbloom.sampling.generator import TrainedGenerator, load_generator
@@ -45,7 +46,7 @@ class System:
         return self.generator.sample(vectors, seed=0, noise=noise[:, : self.generator.noise_dim])
 
 
-def open_system(name: str, project: Path, model: Literal["base", "refined"], weights: Literal["ema", "raw"]) -> System:
+def open_system(name: str, project: Path, model: Literal["base", "refined"], weights: Weights) -> System:
     """The system that lies trained in the folder `project`; `model` and `weights` as in its params.yaml.
 
     It can read the captions of its own test split, so that no system is asked for what it trained on. Raises UserError

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
 from textbloom.core.errors import UserError
+from textbloom.core.trained_folder import Weights
 from textbloom.sampling.generator import load_generator
 from textbloom.text import TextEncoder
 
@@ -16,7 +16,7 @@ _BATCH = 64  # sentences that are encoded at once
 class TextToImage:
     """Pictures of sentences by the generator of a trained folder."""
 
-    def __init__(self, folder: Path, encoder: TextEncoder, weights: Literal["ema", "raw"] = "ema") -> None:
+    def __init__(self, folder: Path, encoder: TextEncoder, weights: Weights = "ema") -> None:
         """Open the trained folder, its averaged ("ema") or raw weights.
 
         Raises UserError for a folder that is missing or damaged, and for an encoder other than the one whose embeddings
