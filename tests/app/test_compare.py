@@ -32,7 +32,7 @@ def projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened(name: str, folder: str = ".") -> compare.System:
-    return compare.open_system(name, Path(folder), "base", "ema")
+    return compare.open_system(name, Path(folder))
 
 
 def test_the_command_leaves_a_picture_and_the_measures_of_each_system(projects):
@@ -77,7 +77,7 @@ def test_a_system_is_not_asked_for_captions_that_it_trained_on(projects):
     table.write_text(table.read_text().replace(",test,0,flower 200\n", ",train,0,flower 200\n"))
     other = opened("other", "../other")
     assert "flower 200" in own.embeddings and "flower 200" not in other.embeddings
-    with pytest.raises(UserError, match=r"other: its data/captions\.csv has no test caption 'flower 200'"):
+    with pytest.raises(UserError, match=r"other: its data/captions\.csv has no held-out caption 'flower 200'"):
         other.pictures(["flower 200"], torch.randn(1, 9))
 
 

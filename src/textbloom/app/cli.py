@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generate.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     generate.set_defaults(run=_generate)
 
-    comparison = commands.add_parser("compare", help="trained systems side by side, judged by this project's test data")
+    comparison = commands.add_parser("compare", help="trained systems side by side, by this project's held-out data")
     comparison.add_argument(
         "systems", nargs="+", metavar="NAME=PROJECT", help="a trained project's folder, and what to call it"
     )
@@ -112,5 +112,4 @@ def _system(text: str) -> "compare.System":
     project = Path(folder)
     if not (name and equals and (project / config.PARAMS).is_file()):
         raise errors.UserError(f"systems: expected NAME=PROJECT, the folder of a trained project, got '{text}'")
-    chosen = config.load(project / config.PARAMS).evaluate
-    return compare.open_system(name, project, chosen.model, chosen.generator)
+    return compare.open_system(name, project)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import load_metadata, load_tensors
-from textbloom.core.trained_folder import Weights
 from textbloom.dataset.prepared import read_captions
 from textbloom.metrics.evaluator import Evaluator
 from textbloom.sampling.generator import TrainedGenerator, load_generator
@@ -39,26 +38,27 @@ class System:
         missing = next((caption for caption in captions if caption not in self.embeddings), None)
         if missing is not None:
             raise UserError(
-                f"{self.name}: its {config.CAPTIONS} has no test caption '{missing}': give all systems the same data, "
-                "split and data.limit"
+                f"{self.name}: its {config.CAPTIONS} has no held-out caption '{missing}': give all systems the same "
+                "data, split and data.limit"
             )
         vectors = torch.stack([self.embeddings[caption] for caption in captions])
         return self.generator.sample(vectors, seed=0, noise=noise[:, : self.generator.noise_dim])
 
 
-def open_system(name: str, project: Path, model: Literal["base", "refined"], weights: Weights) -> System:
-    """The system that lies trained in the folder `project`; `model` and `weights` as in its params.yaml.
+def open_system(name: str, project: Path) -> System:
+    """The system that lies trained in the folder `project`, as its params.yaml names it.
 
-    It can read the captions of its own test split, so that no system is asked for what it trained on. Raises UserError
+    It can read the captions that it did not train on, so that no system is asked for what it knows. Raises UserError
     where models and embeddings are missing or not of one encoder.
     """
-    generator = load_generator(project / config.trained(model), weights)
+    p = config.load(project / config.PARAMS)
+    generator = load_generator(project / config.trained(p.evaluate.model), p.evaluate.generator)
     encoder = load_metadata(project / config.EMBEDDINGS)["encoder"]
     if encoder["sha256"] != generator.config["encoder"]["sha256"]:
         raise UserError(f"{name}: {project / config.EMBEDDINGS} is of another encoder than its generator: `make repro`")
     rows = read_captions(project / config.CAPTIONS)
     vectors = load_tensors(project / config.EMBEDDINGS)["embeddings"]
-    held_out = rows[rows["split"] == "test"]
+    held_out = rows[~rows["split"].isin(p.train.split_names)]
     return System(name, generator, dict(zip(held_out["caption"], vectors[held_out.index.tolist()], strict=True)))
 
 
