@@ -4,14 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from textbloom import models
 from textbloom.app import cli
 from textbloom.core.trained_folder import save_networks
-from textbloom.sampling.generator import load_generator
 from textbloom.text import pretrained
 
 ROOT = Path(__file__).parents[2]
@@ -47,37 +44,6 @@ def test_sentences_become_a_picture_file_the_same_for_a_seed(project):
         assert picture.width > 4 * 64
     first, again, other = (Path(name).read_bytes() for name in ("a.png", "b.png", "c.png"))
     assert first == again != other
-
-
-def test_the_averaged_weights_are_used_unless_the_raw_ones_are_asked_for(project):
-    text, noise = torch.randn(2, 384), torch.randn(2, 5)
-    ema, raw = (load_generator(Path("models/base"), which) for which in ("ema", "raw"))
-    assert not torch.equal(ema.sample(text, 0, noise), raw.sample(text, 0, noise))
-
-
-def test_a_picture_does_not_depend_on_its_batch(project):
-    generator, text = load_generator(Path("models/base"), "ema"), torch.randn(5, 384)
-    whole, parts = generator.sample(text, seed=3), generator.sample(text, seed=3, batch_size=2)
-    assert (whole.int() - parts.int()).abs().max() <= 1
-
-
-@pytest.mark.parametrize("name", ["generator-ema.safetensors", "config.json"])
-def test_a_missing_file_never_gives_pictures_from_random_weights(project, name):
-    (project / "models/base" / name).unlink()
-    assert f"models/base/{name} is missing" in refusal("generate", "a pink flower", "--out", "a.png")
-    assert not Path("a.png").exists()
-
-
-def test_weights_that_do_not_fit_are_refused(project):
-    weights = models.build(**{**NETWORK, "features": 3})[0].state_dict()
-    save_file(weights, project / "models/base/generator-ema.safetensors")
-    assert "does not fit models/base/config.json" in refusal("generate", "a pink flower", "--out", "a.png")
-
-
-def test_a_generator_trained_with_another_encoder_is_refused(project):
-    config = project / "models/base/config.json"
-    config.write_text(config.read_text().replace('"sha256": "53', '"sha256": "00'))
-    assert "encoder.name: the generator was trained with" in refusal("generate", "a pink flower", "--out", "a.png")
 
 
 @pytest.mark.parametrize(
