@@ -78,5 +78,15 @@ def changed_conditions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[s
     return sorted(name for name in {*old, *new} if is_condition(name) and old.get(name) != new.get(name))
 
 
+def references(name: str, values: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Chance and the best to be expected, which a metric is read against; None for what was not measured."""
+    plain = name.removesuffix(SELF_JUDGED)
+    ending = name[len(plain) :]
+    best = f"{plain}_real{ending}"
+    if plain == "frechet_distance":
+        best = next((floor for floor in (f"floor{ending}", "floor", "real_floor") if floor in values), best)
+    return values.get(f"{plain}_shuffled{ending}"), values.get(best)
+
+
 def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

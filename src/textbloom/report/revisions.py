@@ -5,6 +5,7 @@ Metrics, parameters and pictures are all in Git, so no report needs DVC's cache 
 
 import json
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from textbloom import config
 from textbloom.core.errors import UserError
 
 
+@dataclass(frozen=True)
 class Revision:
     """The files of one commit, or of the working folder where `commit` is None."""
 
-    def __init__(self, name: str, commit: str | None) -> None:
-        self.name = name
-        self.commit = commit
+    name: str
+    commit: str | None
 
     @classmethod
     def now(cls) -> "Revision":
@@ -27,7 +28,9 @@ class Revision:
 
     @classmethod
     def find(cls, name: str) -> "Revision":
-        """What `name` means: a commit, a branch here or at origin, a branch just fetched, or a DVC experiment."""
+        """The commit, the branch here or at origin or just fetched, or the DVC experiment of that name."""
+        if name == "workspace":  # as DVC calls it
+            return cls.now()
         for spelling in (name, f"origin/{name}"):
             found = _git("rev-parse", "--verify", "--quiet", f"{spelling}^{{commit}}", check=False)
             if found:
@@ -88,9 +91,11 @@ def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value as reports print it: six digits, and a dash for a missing one."""
+    """A value as reports print it: six digits, YAML's words for yes and no, and a dash for a missing one."""
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
