@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from textbloom.core import errors
-from textbloom.sources.drawn import attributes, wording
+from textbloom.sources.drawn import attributes
+from textbloom.sources.drawn.captions import captions as describe
 from textbloom.text import pretrained
 
 NAME = "all-MiniLM-L6-v2"
@@ -142,7 +143,7 @@ def _first_captions(archive: Path) -> list[str]:
 def _drawn_captions(count: int) -> list[str]:
     draw = np.random.default_rng(0)
     flowers = (attributes.sample(draw, image_id, class_id=1) for image_id in range(1, count + 1))
-    return [wording.captions(flower, draw)[0] for flower in flowers]
+    return [describe(flower, draw)[0] for flower in flowers]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

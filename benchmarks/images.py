@@ -10,14 +10,12 @@ The plain loop keeps its array in memory; ours ends with the file on disk. Every
 import argparse
 import io
 import itertools
-import multiprocessing
 import resource
 import statistics
-import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,7 @@ from PIL import Image
 
 from textbloom.core import errors
 from textbloom.core.progress import progress
-from textbloom.data import picture_tensor
+from textbloom.data import flowers102, images
 from textbloom.data.base import Photo
 
 Archive = Callable[[], Iterable[Photo]]
@@ -39,30 +37,22 @@ def main() -> None:
     archive, ids = _real(options.folder) if options.folder else _generated(options.photos, options.shape)
     ways: dict[str, Callable[[int], None]] = {
         "plain Pillow loop": lambda size: _plain(archive(), ids, size),
-        "ours, 1 process": lambda size: _ours(archive(), ids, size, options.temporary, 1),
-        f"ours, {picture_tensor.cores()} processes": lambda size: _ours(archive(), ids, size, options.temporary, None),
+        "ours, 1 thread": lambda size: _ours(archive(), ids, size, options.temporary, 1),
+        f"ours, {images.cores()} threads": lambda size: _ours(archive(), ids, size, options.temporary, None),
     }
     rates = {(way, size): list[float]() for way in ways for size in options.sizes}
     costs = {(way, size): list[float]() for way in ways for size in options.sizes}
     for _, size, way in itertools.product(range(options.repeats), options.sizes, ways):
-        start, used = time.perf_counter(), _cpu_seconds()
+        start, used = time.perf_counter(), time.process_time()
         ways[way](size)
         rates[way, size].append(len(ids) / (time.perf_counter() - start))
-        costs[way, size].append((_cpu_seconds() - used) / len(ids) * 1000)
+        costs[way, size].append((time.process_time() - used) / len(ids) * 1000)
     print(f"{len(ids)} pictures, median of {options.repeats} interleaved runs (least to most)\n")
     print("| size | way | images/s | CPU ms an image |\n|---|---|---|---|")
     for size, way in itertools.product(options.sizes, ways):
         rate, cost = rates[way, size], statistics.median(costs[way, size])
         spread = f"{statistics.median(rate):.0f} ({min(rate):.0f} to {max(rate):.0f})"
         print(f"| {size} | {way} | {spread} | {cost:.2f} |")
-
-
-def _cpu_seconds() -> float:
-    """Of this process and of the children that have ended: what a busy machine does not blur."""
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    )
 
 
 def _options() -> argparse.Namespace:
@@ -85,15 +75,13 @@ def _plain(photos: Iterable[Photo], ids: Sequence[int], size: int) -> None:
         images[row] = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def _ours(photos: Iterable[Photo], ids: Sequence[int], size: int, where: Path | None, workers: int | None) -> None:
+def _ours(photos: Iterable[Photo], ids: Sequence[int], size: int, where: Path | None, threads: int | None) -> None:
     with tempfile.TemporaryDirectory(dir=where) as folder:
-        picture_tensor.write(Path(folder) / "images.safetensors", photos, ids, size, workers=workers)
+        images.write(Path(folder) / "images.safetensors", photos, ids, size, threads=threads)
 
 
 def _real(folder: Path) -> tuple[Archive, list[int]]:
     """A real archive, read from disk anew by each way."""
-    from textbloom.data import flowers102  # not for the processes that decode, which import this file too
-
     with tarfile.open(folder / flowers102.PHOTOS) as tar:
         ids = sorted(int(name[-9:-4]) for name in tar.getnames() if name.endswith(".jpg"))
     return lambda: flowers102.photos(folder), ids
@@ -119,30 +107,13 @@ def _jpeg(seed: int, width: int, height: int) -> bytes:
 
 def _scale(count: int, shape: tuple[int, int], where: Path | None) -> None:
     archive, ids = _generated(count, shape, 300)
-    peaks: dict[str, int] = {}
-
-    def watched() -> Iterator[Photo]:
-        yield from archive()
-        peaks["parent"] = _peak("self")
-        peaks.update({f"process {n}": _peak(str(p.pid)) for n, p in enumerate(multiprocessing.active_children(), 1)})
-
     start = time.perf_counter()
-    _ours(watched(), ids, 256, where, None)
+    _ours(archive(), ids, 256, where, None)
     seconds = time.perf_counter() - start
     print(
         f"{count} pictures at 256, {count * 3 * 256**2 / 1e9:.1f} GB: {seconds:.0f} s, {count / seconds:.0f} images/s"
     )
-    for name, kib in peaks.items():
-        print(f"peak memory of {name}: {kib / 1024:.0f} MiB")
-
-
-def _peak(process: str) -> int:
-    """The most memory a process has held, KiB, shared pages included."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except FileNotFoundError:
-        sys.exit("--scale reads peak memory from /proc, which this system has not")
-    return int(status.split("VmHWM:")[1].split()[0])
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ def main() -> None:
         return
     # Imported here, so that nobody else waits for the network's library.
     from textbloom.core import runtime
-    from textbloom.data import image_ids, pictures, registry
+    from textbloom.data import captions, decoding, registry
     from textbloom.features import photo_features
 
     runtime.portable(p.portable)
-    ids = image_ids.captioned(config.CAPTIONS)
+    ids = captions.image_ids(config.CAPTIONS)
     wanted = set(ids)
     photos = (
-        (photo.image_id, pictures.decode(photo, photo_features.SIDE))
+        (photo.image_id, decoding.decode(photo, photo_features.SIDE))
         for photo in registry.open_dataset(p.data.dataset).photos(config.raw(p.data.dataset))
         if photo.image_id in wanted
     )

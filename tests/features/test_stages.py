@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-import tiny_flowers
+from support import tiny_flowers
 import torch
 from support import prepared_project
 from support.prepared_project import ROOT, Coarse

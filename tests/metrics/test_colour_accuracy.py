@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from textbloom.metrics.colour_accuracy import Palette, cielab
+from textbloom.data.base import Options
 from textbloom.sources import drawn
 from textbloom.sources.drawn import attributes, painter
 from textbloom.sources.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS
@@ -69,7 +70,7 @@ def test_lab_of_known_colours() -> None:
 def palette(tmp_path_factory: pytest.TempPathFactory) -> Palette:
     """As the drawing writes it."""
     folder = tmp_path_factory.mktemp("drawn")
-    drawn.write(folder, 1, 1)
+    drawn.obtain(folder, Options(folder, count=1, seed=1))
     return Palette.read(folder / "palette.json")
 
 

@@ -1,6 +1,6 @@
-"""What every data set gives, whatever the layout of its archives."""
+"""What every data set gives, whatever its archives look like, and what it may ask for where it is obtained."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,7 +19,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record(Entry):
-    """An entry that a split has been given, one of SPLITS."""
+    """An entry that has been given a split, one of SPLITS."""
 
     split: str
 
@@ -43,17 +43,8 @@ class Photo:
     box: Box | None = None
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A published file: its name, its addresses in the order to try, its published md5 (None: none was published)."""
-
-    name: str
-    addresses: tuple[str, ...]
-    md5: str | None
-
-
 class Dataset(Protocol):
-    """How to read one layout of archives: a module with these functions. Each raises UserError on bad archives."""
+    """How the archives of one data set are read: a module with these functions, which raise UserError on bad ones."""
 
     def entries(self, folder: Path) -> list[Entry]:
         """Every image of the data set, sorted by id."""
@@ -71,5 +62,27 @@ class Dataset(Protocol):
         ...
 
     def verify(self, folder: Path) -> None:
-        """Read every file to its end, so that what is damaged shows before any stage relies on it."""
+        """Read every file to its end, so that damage shows before any stage relies on the file."""
+        ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may choose about how a data set is obtained; each source looks at what concerns it."""
+
+    keep: Path  # a folder in which the whole files of an unfinished download stay for the next run
+    mirror: str | None = None  # base URL or local folder that holds the files under their names; None: as published
+    checksums: str = "published"  # or recorded: also accept files whose md5 is not the published one
+    timeout: tuple[float, float] = (10.0, 30.0)  # seconds to wait for a connection, and for the next bytes
+    retries: int = 1  # how often an address that failed is asked again
+    path: Path = Path()  # the folder of a person's own pictures
+    count: int = 0  # how many flowers are drawn
+    seed: int = 0  # of the drawing
+
+
+class Source(Protocol):
+    """How one data set is obtained: a package of `textbloom.sources` with this function."""
+
+    def obtain(self, folder: Path, options: Options) -> Mapping[str, str]:
+        """Put the archives into `folder`, which exists; returns where each file, by its name, came from."""
         ...

@@ -1,7 +1,9 @@
-"""Which images and captions are used: the rows of data/captions.csv."""
+"""Captions: reading caption files, choosing images and captions, and captions.csv, which every later stage follows."""
 
 import csv
 import hashlib
+import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +13,37 @@ from textbloom.core.files import replacing
 from textbloom.data.base import SPLITS, Photo, Record
 
 COLUMNS = ("image_id", "class_id", "split", "caption_index", "caption")
+
+# str.splitlines would also split at separators that occur inside a line, such as U+2028.
+_LINE_END = re.compile(r"\r\n?|\n")
+
+
+def parse(data: bytes, name: str) -> tuple[str, ...]:
+    """The captions of one file, in order; blank lines are skipped. Raises UserError, naming file and line."""
+    captions = tuple(caption for line in lines(data, name) if (caption := normalise(line)))
+    if not captions:
+        raise UserError(f"{name}: holds no caption, only blank lines: give it at least one line of text")
+    return captions
+
+
+def lines(data: bytes, name: str) -> list[str]:
+    """The lines of a UTF-8 file, byte order mark or not. Raises UserError naming the line that is not UTF-8."""
+    try:
+        return _LINE_END.split(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = len(_LINE_END.findall(data[: error.start].decode("utf-8", "replace"))) + 1
+        byte = data[error.start]
+        raise UserError(f"{name}: line {line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8") from None
+
+
+def normalise(line: str) -> str:
+    """One caption as one plain line: composed (NFC), single spaces, no control or invisible formatting characters.
+
+    Letters, case and punctuation stay as written: the sentence encoder's own tokenizer decides about them.
+    """
+    composed = " ".join(unicodedata.normalize("NFC", line).split())
+    visible = "".join(char for char in composed if unicodedata.category(char) not in ("Cc", "Cf"))
+    return " ".join(visible.split())
 
 
 def without_leaks(records: Sequence[Record], photos: Iterable[Photo]) -> tuple[list[Record], list[Record]]:
@@ -65,6 +98,15 @@ def write(path: Path, records: Sequence[Record], per_image: int | None) -> None:
         for record in sorted(records, key=lambda record: record.image_id):
             for index, caption in enumerate(record.captions[:per_image]):
                 table.writerow((record.image_id, record.class_id, record.split, index, caption))
+
+
+def image_ids(path: Path) -> list[int]:
+    """The ids of the images of captions.csv, each once, ascending. Raises UserError where the file is missing."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return sorted({int(row["image_id"]) for row in csv.DictReader(file)})
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
 
 
 def summary(records: Sequence[Record]) -> str:

@@ -1,40 +1,31 @@
-"""CUB-200-2011 birds with Reed's captions, as published.
+"""Reading CUB-200-2011 birds with Reed's captions, as published.
 
 Photos, labels, boxes: Wah et al., "The Caltech-UCSD Birds-200-2011 Dataset", 2011.
 Captions, class-disjoint lists: Reed et al., "Learning deep representations of fine-grained visual descriptions", 2016.
 """
 
 import io
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
 from textbloom.core.errors import UserError
-from textbloom.data import archives, caption_files, class_lists, cub200_tables
-from textbloom.data.base import Entry, Photo, RemoteFile
-from textbloom.data.class_lists import ClassList
-from textbloom.data.cub200_tables import IMAGES, Bird
+from textbloom.data import archives, captions, splits
+from textbloom.data.base import Box, Entry, Photo
+from textbloom.data.splits import ClassList
 
 PHOTOS = "CUB_200_2011.tgz"
 CAPTIONS = "cvpr2016_cub.tar.gz"
+IMAGES, LABELS, BOXES = TABLES = ("images.txt", "image_class_labels.txt", "bounding_boxes.txt")
 
-_DRIVE = "https://drive.google.com/uc?id="
-
-FILES = (
-    # Drive gives a file this old only with its resource key.
-    RemoteFile(CAPTIONS, (_DRIVE + "0B0ywwgffWnLLZW9uVHNjb2JmNlE&resourcekey=0-8y2UVmBHAlG26HafWYNoFQ",), None),
-    RemoteFile(
-        PHOTOS,
-        (
-            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-            _DRIVE + "1hbzc_P1FuxMkcabkgn9ZKinBwW683j45",
-        ),
-        "97eceeb196236b17998738112f37df78",
-    ),
-)
-
+# A class as folders and lists name it, its id before the dot.
+_CLASS = re.compile(r"(\d{3})\.[^/\s]+")
+_PATH = re.compile(rf"(?P<path>{_CLASS.pattern}/[^/\s]+)\.jpg")
+_TABLE = re.compile(rf"(?:\./)?CUB_200_2011/(?P<name>{'|'.join(map(re.escape, TABLES))})")
 # Names that begin with a dot are a file system's own.
 _PHOTO = re.compile(r"(?:\./)?CUB_200_2011/images/(?P<path>[^/]+/(?!\.)[^/]+)\.jpg")
 _TEXT = re.compile(r"(?:\./)?(?:cvpr2016_cub/)?text_c10/(?P<path>[^/]+/(?!\.)[^/]+)\.txt")
@@ -46,10 +37,20 @@ _LISTS_WITHOUT_VAL = {"trainvalclasses.txt": "train", "testclasses.txt": "test"}
 # Some captions have two of U+FFFD where a space stood: another program's mark for bytes that it could not read.
 _LOST = "\ufffd".encode()
 
+_Row = TypeVar("_Row")
+
+
+class _Bird(NamedTuple):
+    """What the tables say of one image."""
+
+    image_id: int
+    class_id: int
+    box: Box
+
 
 def photos(folder: Path) -> Iterator[Photo]:
     """Every photo with its bounding box, in the archive's order. The tables are read first, wherever they lie."""
-    birds = cub200_tables.read(folder / PHOTOS)
+    birds = _read_tables(folder / PHOTOS)
     for match, data in archives.members(folder / PHOTOS, _PHOTO):
         bird = birds.get(match["path"])
         if bird is None:
@@ -63,15 +64,15 @@ def entries(folder: Path) -> list[Entry]:
     Raises UserError for an image without a caption, a caption without an image, a caption filed under another class
     than its image, bytes that are not UTF-8, and tables that do not fit together.
     """
-    birds = cub200_tables.read(folder / PHOTOS)
-    captions = _captions(folder / CAPTIONS, birds)
-    missing = [path for path in birds if path not in captions]
+    birds = _read_tables(folder / PHOTOS)
+    texts = _read_captions(folder / CAPTIONS, birds)
+    missing = [path for path in birds if path not in texts]
     if missing:
         raise UserError(
             f"{CAPTIONS}: image {birds[missing[0]].image_id} ({missing[0]}.jpg) has no caption file, nor have "
             f"{len(missing) - 1} more of {PHOTOS}: use both archives of one source"
         )
-    return [Entry(bird.image_id, bird.class_id, captions[path]) for path, bird in birds.items()]
+    return [Entry(bird.image_id, bird.class_id, texts[path]) for path, bird in birds.items()]
 
 
 def published_split(folder: Path, how: str, entries: Sequence[Entry]) -> dict[int, str]:
@@ -90,8 +91,8 @@ def published_split(folder: Path, how: str, entries: Sequence[Entry]) -> dict[in
     if missing:
         raise UserError(f"{CAPTIONS}: there is no {missing[0]} in it: add it, or set data.split to random-classes")
     lists = [ClassList(split, f"{CAPTIONS}: {found[name][0]}", found[name][1]) for name, split in used.items()]
-    class_splits = class_lists.read(lists, cub200_tables.CLASS, "001.Black_footed_Albatross")
-    return class_lists.assign(entries, class_splits, CAPTIONS, list(used), "random-classes")
+    class_splits = splits.read_class_lists(lists, _CLASS, "001.Black_footed_Albatross")
+    return splits.by_class(entries, class_splits, CAPTIONS, used, "random-classes")
 
 
 def verify(folder: Path) -> None:
@@ -108,26 +109,6 @@ def verify(folder: Path) -> None:
             )
 
 
-def _captions(path: Path, birds: Mapping[str, Bird]) -> dict[str, tuple[str, ...]]:
-    captions: dict[str, tuple[str, ...]] = {}
-    for match, data in archives.members(path, _TEXT):
-        name, image = f"{path.name}: {match[0]}", match["path"]
-        if image not in birds:
-            _refuse_stray(name, image, birds)
-        if image in captions:
-            raise UserError(f"{name}: image {birds[image].image_id} has a caption file already: remove one of the two")
-        captions[image] = caption_files.parse(data.replace(_LOST, b" "), name)
-    return captions
-
-
-def _refuse_stray(name: str, image: str, birds: Mapping[str, Bird]) -> None:
-    folder, file = image.split("/")
-    elsewhere = [path.split("/")[0] for path in birds if path.endswith(f"/{file}")]
-    if elsewhere:
-        raise UserError(f"{name}: filed under {folder}, but {IMAGES} says {elsewhere[0]}: correct one")
-    raise UserError(f"{name}: {IMAGES} has no image {image}.jpg: remove the file or use both archives of one source")
-
-
 def _refuse_outside(photo: Photo) -> None:
     """A published box may pass an edge by a pixel or two; no honest one has its centre beyond it."""
     assert photo.box is not None
@@ -139,6 +120,109 @@ def _refuse_outside(photo: Photo) -> None:
     across, down = photo.box.left + photo.box.width / 2, photo.box.top + photo.box.height / 2
     if not (0 <= across <= width and 0 <= down <= height):
         raise UserError(
-            f"photo {photo.member}: the box of image {photo.image_id} in {cub200_tables.BOXES}, {tuple(photo.box)}, "
+            f"photo {photo.member}: the box of image {photo.image_id} in {BOXES}, {tuple(photo.box)}, "
             f"lies outside its {width} × {height} pixels: use boxes and photos of one source"
         )
+
+
+def _read_captions(path: Path, birds: Mapping[str, _Bird]) -> dict[str, tuple[str, ...]]:
+    texts: dict[str, tuple[str, ...]] = {}
+    for match, data in archives.members(path, _TEXT):
+        name, image = f"{path.name}: {match[0]}", match["path"]
+        if image not in birds:
+            _refuse_stray(name, image, birds)
+        if image in texts:
+            raise UserError(f"{name}: image {birds[image].image_id} has a caption file already: remove one of the two")
+        texts[image] = captions.parse(data.replace(_LOST, b" "), name)
+    return texts
+
+
+def _refuse_stray(name: str, image: str, birds: Mapping[str, _Bird]) -> None:
+    folder, file = image.split("/")
+    elsewhere = [path.split("/")[0] for path in birds if path.endswith(f"/{file}")]
+    if elsewhere:
+        raise UserError(f"{name}: filed under {folder}, but {IMAGES} says {elsewhere[0]}: correct one")
+    raise UserError(f"{name}: {IMAGES} has no image {image}.jpg: remove the file or use both archives of one source")
+
+
+# The tables of the photos' archive
+
+
+def _read_tables(path: Path) -> dict[str, _Bird]:
+    """Every image, sorted by id, under its path below images/ without the suffix: `001.Black_footed_Albatross/...`.
+
+    The archive is read only as far as its last table. Raises UserError, naming table and line, for a line that does not
+    parse, an empty box, an id or a path listed twice, an image that one table lacks, and one in another class's folder.
+    """
+    tables = _tables(path)
+    paths = _rows(path, IMAGES, tables, _path, "an image's id and <class>/<name>.jpg")
+    labels = _rows(path, LABELS, tables, _class_id, "an image's id and its class's")
+    boxes = _rows(path, BOXES, tables, _box, "an image's id and the left, top, width and height of its box")
+    for name, rows in ((LABELS, labels), (BOXES, boxes)):
+        odd = sorted(paths.keys() ^ rows.keys())
+        if odd:
+            raise UserError(f"{path.name}: image {odd[0]} is only in one of {IMAGES} and {name}: complete the other")
+    birds: dict[str, _Bird] = {}
+    for image_id, image in sorted(paths.items()):
+        if image in birds:
+            raise UserError(
+                f"{path.name}: {IMAGES}: {image}.jpg is image {birds[image].image_id} and image {image_id}: keep one"
+            )
+        folder = image.split("/")[0]
+        if int(folder.split(".")[0]) != labels[image_id]:
+            raise UserError(
+                f"{path.name}: image {image_id} is filed under {folder}, but {LABELS} says class {labels[image_id]}: "
+                "correct one"
+            )
+        birds[image] = _Bird(image_id, labels[image_id], boxes[image_id])
+    return birds
+
+
+def _tables(path: Path) -> dict[str, bytes]:
+    tables: dict[str, bytes] = {}
+    for match, data in archives.members(path, _TABLE):
+        tables[match["name"]] = data
+        if len(tables) == len(TABLES):
+            return tables
+    missing = next(name for name in TABLES if name not in tables)
+    raise UserError(f"{path.name}: there is no CUB_200_2011/{missing} in it: it is another archive; {archives.MEND}")
+
+
+def _rows(
+    path: Path, name: str, tables: Mapping[str, bytes], parse: Callable[[list[str]], _Row], expected: str
+) -> dict[int, _Row]:
+    rows: dict[int, _Row] = {}
+    for number, line in enumerate(captions.lines(tables[name], f"{path.name}: {name}"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path.name}: {name}: line {number}"
+        try:
+            first, *values = line.split()
+            image_id, row = int(first), parse(values)
+        except ValueError:
+            raise UserError(f"{where}: expected {expected}; got {line.strip()!r}: correct the line") from None
+        if image_id in rows:
+            raise UserError(f"{where}: image {image_id} is listed already: keep one of the two lines")
+        rows[image_id] = row
+    return rows
+
+
+def _path(values: list[str]) -> str:
+    (value,) = values
+    match = _PATH.fullmatch(value)
+    if match is None:
+        raise ValueError
+    return match["path"]
+
+
+def _class_id(values: list[str]) -> int:
+    (value,) = values
+    return int(value)
+
+
+def _box(values: list[str]) -> Box:
+    left, top, width, height = map(float, values)
+    box = Box(left, top, width, height)
+    if not all(map(math.isfinite, box)) or min(width, height) <= 0:
+        raise ValueError
+    return box

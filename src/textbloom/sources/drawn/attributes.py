@@ -25,7 +25,7 @@ CENTRE_COLOURS: dict[str, Ramp] = {
     "brown": ((50, 24, 10), (106, 60, 26), (160, 104, 56)),
     "purple": ((38, 10, 64), (88, 30, 124), (146, 86, 188)),
 }
-# Leaves and the backgrounds' shadow, which show between petals.
+# The background's leaves and shadow as they show between petals.
 BETWEEN_PETALS: tuple[RGB, ...] = (
     (36, 70, 46), (66, 122, 54), (94, 146, 82), (20, 30, 32), (88, 64, 48), (120, 150, 110),
 )  # fmt: skip

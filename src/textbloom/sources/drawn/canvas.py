@@ -5,8 +5,8 @@ from math import sqrt
 
 import numpy as np
 
+from textbloom.sources.drawn.arithmetic import Array, clip, cosine, sine
 from textbloom.sources.drawn.attributes import RGB, Ramp
-from textbloom.sources.drawn.exact import Array, clip, cosine, sine
 
 SIDE = 128  # pixels of the finished picture
 PIXEL = 1.0 / SIDE  # of the fine grid, in half sides

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from textbloom.sources.drawn.arithmetic import clip, cosine, sine, smoothstep
 from textbloom.sources.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS, Ramp
-from textbloom.sources.drawn.blades import Frame
 from textbloom.sources.drawn.canvas import PIXEL, Canvas, Light, rgb, shaded
-from textbloom.sources.drawn.exact import clip, cosine, sine, smoothstep
+from textbloom.sources.drawn.petals import Frame
 
 _GOLDEN = 0.3819660112501051  # golden angle in turns: the spiral of a sunflower's florets
 

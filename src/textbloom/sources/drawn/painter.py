@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from textbloom.sources.drawn import backdrop, blades, centre
+from textbloom.sources.drawn import background, centre, petals
+from textbloom.sources.drawn.arithmetic import TURN, Array, clip, smoothstep
 from textbloom.sources.drawn.attributes import CENTRE_SIZES, PETAL_COLOURS, Flower, Ramp
-from textbloom.sources.drawn.blades import Blade, Coat, Frame, Outline
 from textbloom.sources.drawn.canvas import SIDE, Canvas, Light
-from textbloom.sources.drawn.exact import TURN, Array, clip, smoothstep
+from textbloom.sources.drawn.petals import Blade, Coat, Frame, Outline
 
 _OUTLINES = {
     "round": Outline(base=0.3, widest=0.6, pointed=0.0),
@@ -41,7 +41,7 @@ _LEAF = Outline(base=0.15, widest=0.4, pointed=0.8)
 def paint(flower: Flower, rng: np.random.Generator) -> Array:
     """Draw a flower: uint8 [128, 128, 3]. `rng` gives what the attributes leave open, such as each petal's own bend."""
     behind = Canvas(SIDE)
-    backdrop.paint(behind, flower.background, rng)
+    background.paint(behind, flower.background, rng)
     canvas = Canvas.over(behind)
     light = Light.coming_from(flower.light_direction, _TINTS[flower.light])
     frame = Frame(flower.shift_x, flower.shift_y, flower.tilt, flower.tilt_direction)
@@ -70,7 +70,7 @@ def _leaves(canvas: Canvas, flower: Flower, frame: Frame, light: Light, rng: np.
             start=0.2,
             bend=(jitter - 0.5) * 0.3,
         )
-        blades.paint(canvas, frame, blade, _LEAF, coat, light)
+        petals.paint(canvas, frame, blade, _LEAF, coat, light)
 
 
 def _drop_shadow(canvas: Canvas, flower: Flower, frame: Frame, light: Light) -> None:
@@ -104,7 +104,7 @@ def _petals(canvas: Canvas, flower: Flower, frame: Frame, layer: int, light: Lig
             phase=phase,
             bend=bend * 0.12,
         )
-        blades.paint(canvas, frame, blade, _OUTLINES[flower.shape], coat, light)
+        petals.paint(canvas, frame, blade, _OUTLINES[flower.shape], coat, light)
 
 
 def _air(canvas: Canvas, light: Light) -> None:

@@ -5,14 +5,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import tiny_birds as tiny
 from PIL import Image
+from support import tiny_birds as tiny
 
 from textbloom.core.errors import UserError
-from textbloom.data import cub200, registry, splits
+from textbloom.data import cub200, splits
 from textbloom.data.base import Record
 
-SHARED = Path(__file__).parents[2] / "shared" / "cub200"
+SHARED = Path(__file__).parents[3] / "shared" / "cub200"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of CUB-200-2011 is not at hand")
 
 
@@ -262,10 +262,6 @@ def test_verification_notices_each_archive_cut_short_or_missing(tmp_path, name):
 def test_verification_notices_another_archive_under_the_name(tmp_path, members):
     with pytest.raises(UserError, match="another archive"):
         cub200.verify(tiny.write(tmp_path, **members))
-
-
-def test_the_registry_knows_the_birds():
-    assert registry.open_dataset("cub200") is cub200
 
 
 @needs_shared

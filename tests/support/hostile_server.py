@@ -6,21 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-FAULTS = (
-    "404",
-    "500",
-    "page",
-    "nothing",
-    "early",
-    "claims-more",
-    "claims-less",
-    "claims-nonsense",
-    "swapped",
-    "stall",
-    "drip",
-    "drip-without-length",
-)
-
 PAGE = b"<!doctype html><title>Quota exceeded</title>" * 100
 
 
@@ -53,7 +38,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         if squeezed:
             self.send_header("Content-Encoding", "gzip")
-        if fault not in ("claims-nothing", "drip-without-length"):
+        if fault != "claims-nothing":
             self.send_header("Content-Length", str(length.get(fault, len(body))))
         self.end_headers()
         with contextlib.suppress(OSError):  # the other side may hang up first
@@ -67,9 +52,6 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "stall":
             server.stalled.set()
             server.closing.wait(20)
-        elif fault.startswith("drip"):
-            while not server.closing.wait(0.02):
-                self.wfile.write(b"?")
         elif fault != "early":
             self.wfile.write(body)
 

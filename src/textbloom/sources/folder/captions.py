@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from textbloom.core.errors import UserError
-from textbloom.data import caption_files
+from textbloom.data.captions import lines, normalise, parse
 
 TABLE = "captions.csv"
 COLUMNS = ("file", "caption", "class")  # the last may be left out
@@ -73,7 +73,7 @@ def _from_texts(folder: Path, pictures: Set[str], texts: Set[str]) -> dict[str, 
         raise UserError(f"{folder / alone[0]} has no picture of its name: add the picture, or take the text away")
     return {
         picture: Captioned(
-            caption_files.parse(content(folder / text), str(folder / text)),
+            parse(content(folder / text), str(folder / text)),
             _class_of(picture),
         )
         for text, picture in of_text.items()
@@ -89,10 +89,10 @@ def _from_table(path: Path, pictures: Set[str]) -> dict[str, Captioned]:
         picture = known.get(_inside(row["file"], where))
         if picture is None:
             raise UserError(f"{where}: {_missing(row['file'], pictures)}")
-        caption = caption_files.normalise(row["caption"])
+        caption = normalise(row["caption"])
         if not caption:
             raise UserError(f"{where}: {row['file']} has an empty caption: write one, or remove the line")
-        named = caption_files.normalise(row["class"]) if "class" in row else _class_of(picture)
+        named = normalise(row["class"]) if "class" in row else _class_of(picture)
         before = found.get(picture, Captioned((), named))
         if before.class_name != named:
             raise UserError(
@@ -107,7 +107,7 @@ def _from_table(path: Path, pictures: Set[str]) -> dict[str, Captioned]:
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and named fields of each row; the header decides between commas and semicolons."""
-    text = "\n".join(caption_files.lines(content(path), str(path)))
+    text = "\n".join(lines(content(path), str(path)))
     header = text.partition("\n")[0]
     # Spreadsheets write semicolons where the comma parts decimals.
     table = csv.reader(io.StringIO(text), delimiter=";" if ";" in header and "," not in header else ",", strict=True)

@@ -3,15 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_flowers as tiny
 from scipy.io import savemat
+from support import tiny_flowers as tiny
 
 from textbloom.core.errors import UserError
-from textbloom.data import flower_splits, flowers102, registry, splits
-from textbloom.data.base import Record
+from textbloom.data import captions, flowers102, splits
+from textbloom.data.base import SPLITS, Entry, Record
 
-SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of Oxford-102 is not at hand")
+SHARED = Path(__file__).parents[3] / "shared" / "flowers102"
 
 
 def changed(members: dict[str, bytes], **changes: bytes | None) -> dict[str, bytes]:
@@ -241,31 +240,32 @@ def test_labels_that_are_not_whole_numbers_are_refused(tmp_path):
         flowers102.verify(folder)
 
 
-def test_an_unknown_data_set_is_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="'roses' is unknown; there are: cub200, drawn, flowers102, folder"):
-        registry.open_dataset("roses")
+@pytest.fixture(scope="module")
+def real() -> list[Entry]:
+    """The entries of the small copy of the real data set, which has all images, scaled down."""
+    if not SHARED.is_dir():
+        pytest.skip("the small copy of Oxford-102 is not at hand")
+    return flowers102.entries(SHARED)
 
 
-@needs_shared
-def test_the_real_class_lists_give_the_published_sizes():
-    found = records(SHARED, "class-disjoint")
-    sizes = {split: [r.class_id for r in found if r.split == split] for split in ("train", "val", "test")}
-    assert {split: len(set(classes)) for split, classes in sizes.items()} == {"train": 62, "val": 20, "test": 20}
-    assert len(found) == 8189
-    assert len(sizes["train"]) + len(sizes["val"]) == 7034
+def test_the_real_class_lists_give_the_published_sizes(real):
+    split_of = flowers102.published_split(SHARED, "class-disjoint", real)
+    classes = {split: {each.class_id for each in real if split_of[each.image_id] == split} for split in SPLITS}
+    assert {split: len(of_split) for split, of_split in classes.items()} == {"train": 62, "val": 20, "test": 20}
+    assert len(real) == 8189
+    assert list(split_of.values()).count("test") == 8189 - 7034
+    assert flowers102.read_class_lists(SHARED / flowers102.CAPTIONS) == flowers102.REED
 
 
-@needs_shared
-def test_reeds_lists_are_those_of_the_captions_archive():
-    assert flower_splits.by_class_lists(SHARED / flowers102.CAPTIONS) == flower_splits.REED
+def test_the_real_setid_gives_oxfords_sizes(real):
+    found = list(flowers102.published_split(SHARED, "oxford", real).values())
+    assert {split: found.count(split) for split in SPLITS} == {"train": 1020, "val": 1020, "test": 6149}
 
 
-@needs_shared
-def test_the_real_files_hold_together():
-    flowers102.verify(SHARED)
-
-
-@needs_shared
-def test_the_real_setid_gives_oxfords_sizes():
-    found = [record.split for record in records(SHARED, "oxford")]
-    assert {split: found.count(split) for split in set(found)} == {"train": 1020, "val": 1020, "test": 6149}
+def test_of_the_four_real_pairs_of_one_photo_those_across_oxfords_split_lose_their_training_side(real):
+    photos = list(flowers102.photos(SHARED))
+    for how, leaking in (("class-disjoint", []), ("oxford", [7307, 8077])):
+        found = splits.divide(real, how, 1, partial(flowers102.published_split, SHARED))
+        kept, dropped = captions.without_leaks(found, photos)
+        assert [each.image_id for each in dropped] == leaking
+        assert len(kept) == 8189 - len(leaking)

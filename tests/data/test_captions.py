@@ -1,17 +1,13 @@
 import csv
 from collections import Counter
-from functools import partial
-from pathlib import Path
 
 import pytest
-import tiny_flowers as tiny
+from support import tiny_flowers as tiny
 
 from textbloom.core.errors import UserError
-from textbloom.data import caption_files, captions, flowers102, splits
+from textbloom.data import captions
 from textbloom.data.base import Photo, Record
 from textbloom.dataset.prepared import read_captions
-
-SHARED = Path(__file__).parents[2] / "shared" / "flowers102"
 
 
 def record(image_id: int, split: str = "train", texts: tuple[str, ...] = ("a flower",)) -> Record:
@@ -28,7 +24,7 @@ def ids(records: list[Record]) -> list[int]:
 
 def test_lines_become_captions_in_order_and_blank_ones_are_skipped():
     data = b"the petals are red\r\n\r\n  white  petals,\tyellow centre. \n\n"
-    assert caption_files.parse(data, "f") == ("the petals are red", "white petals, yellow centre.")
+    assert captions.parse(data, "f") == ("the petals are red", "white petals, yellow centre.")
 
 
 @pytest.mark.parametrize(
@@ -44,18 +40,18 @@ def test_lines_become_captions_in_order_and_blank_ones_are_skipped():
     ],
 )
 def test_odd_unicode_becomes_one_plain_line(written, kept):
-    assert caption_files.parse(written.encode(), "f") == (kept,)
+    assert captions.parse(written.encode(), "f") == (kept,)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_every_line_end_is_counted_when_a_bad_byte_is_named(end):
     with pytest.raises(UserError, match="f: line 3: byte 0xff"):
-        caption_files.parse(end.join([b"one", "zw\u00f6lf".encode(), b"bad \xff byte"]), "f")
+        captions.parse(end.join([b"one", "zw\u00f6lf".encode(), b"bad \xff byte"]), "f")
 
 
 def test_text_in_utf16_is_refused_at_its_first_line():
     with pytest.raises(UserError, match="line 1: byte 0xff is not UTF-8"):
-        caption_files.parse("a flower\n".encode("utf-16"), "f")
+        captions.parse("a flower\n".encode("utf-16"), "f")
 
 
 def test_a_copy_in_test_drives_its_twins_out_of_train_and_val():
@@ -134,11 +130,8 @@ def test_the_table_is_sorted_has_the_first_captions_and_survives_quotes_and_comm
     assert read_captions(path)["caption"].tolist() == [*odd[:2], "a flower"]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the small copy of Oxford-102 is not at hand")
-@pytest.mark.parametrize(("split", "leaking"), [("class-disjoint", []), ("oxford", [7307, 8077])])
-def test_of_the_four_known_pairs_those_across_oxfords_split_lose_their_training_side(split, leaking):
-    entries = flowers102.entries(SHARED)
-    records = splits.divide(entries, split, 1, partial(flowers102.published_split, SHARED))
-    kept, dropped = captions.without_leaks(records, flowers102.photos(SHARED))
-    assert ids(dropped) == leaking
-    assert len(kept) == 8189 - len(leaking)
+def test_the_ids_of_the_table_come_once_each_in_order(tmp_path):
+    captions.write(tmp_path / "captions.csv", [record(12, texts=("a, b", "c")), record(3)], per_image=None)
+    assert captions.image_ids(tmp_path / "captions.csv") == [3, 12]
+    with pytest.raises(UserError, match=r"none\.csv is missing.*make repro"):
+        captions.image_ids(tmp_path / "none.csv")

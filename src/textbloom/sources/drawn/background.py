@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from textbloom.sources.drawn.arithmetic import Array, clip, smooth_noise, smoothstep
 from textbloom.sources.drawn.attributes import RGB
-from textbloom.sources.drawn.blades import soft_leaf
 from textbloom.sources.drawn.canvas import Canvas, rgb
-from textbloom.sources.drawn.exact import Array, clip, smooth_noise, smoothstep
+from textbloom.sources.drawn.petals import soft_leaf
 
 # Top, bottom, blurred blobs, blurred leaves.
 _TONES: dict[str, tuple[RGB, RGB, tuple[RGB, ...], tuple[RGB, ...]]] = {

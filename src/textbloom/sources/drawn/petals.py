@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from textbloom.sources.drawn.arithmetic import Array, clip, cosine, sine, smoothstep
 from textbloom.sources.drawn.attributes import Ramp
 from textbloom.sources.drawn.canvas import PIXEL, Canvas, Light, Window, shaded, steps
-from textbloom.sources.drawn.exact import Array, clip, cosine, sine, smoothstep
 
 
 @dataclass(frozen=True)

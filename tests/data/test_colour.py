@@ -3,13 +3,13 @@
 import io
 import struct
 
-import icc
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from test_pictures import array, encoded, photo
+from support import icc
+from support.pictures import array, encoded, photo
 
-from textbloom.data import pictures
+from textbloom.data.decoding import decode
 
 # XYZ of the primaries of Adobe RGB (1998), annex B.2, and Display P3, under D50
 ADOBE_RGB = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
@@ -36,7 +36,7 @@ def test_a_wide_gamut_picture_shows_its_srgb_colours(columns, format):
     light = (stored / 255) ** 2.2 @ columns.T @ np.linalg.inv(icc.srgb_columns()).T
     expected = srgb_levels(light).transpose(2, 0, 1)
     assert np.abs(expected - stored.transpose(2, 0, 1)).max() > 10
-    assert np.abs(pictures.decode(photo(data), 64) - expected).max() <= 2
+    assert np.abs(decode(photo(data), 64) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
@@ -44,7 +44,7 @@ def test_a_wide_gamut_picture_shows_its_srgb_colours(columns, format):
 def test_a_profile_that_swaps_red_and_green_swaps_them(mode, fit):
     swapped = icc.matrix(icc.srgb_columns()[:, [1, 0, 2]], 2.2)
     image = Image.new("RGB", (200, 100), (255, 0, 0)).convert(mode)
-    decoded = pictures.decode(photo(encoded(image, icc_profile=swapped)), 64, fit)
+    decoded = decode(photo(encoded(image, icc_profile=swapped)), 64, fit)
     assert decoded[:, 32, 32].tolist() == [0, 255, 0]
 
 
@@ -53,7 +53,7 @@ def test_a_grey_profile_is_followed(mode):
     image = Image.new("L", (64, 64), 128)
     if mode == "I;16":
         image = Image.fromarray(np.full((64, 64), 128 * 257, dtype=np.uint16))
-    decoded = pictures.decode(photo(encoded(image.convert(mode), icc_profile=icc.grey(1.0))), 64)
+    decoded = decode(photo(encoded(image.convert(mode), icc_profile=icc.grey(1.0))), 64)
     expected = srgb_levels(np.array(128 / 255)) if mode != "1" else None
     if expected is None:
         assert set(np.unique(decoded)) <= {0, 255}
@@ -65,7 +65,7 @@ def test_a_cmyk_profile_says_what_the_inks_look_like():
     image = Image.new("CMYK", (64, 64), (0, 255, 255, 255))
     image.paste((255, 0, 0, 0), (0, 0, 32, 64))
     data = encoded(image, "JPEG", quality=95, icc_profile=icc.cyan_alone_is_dark())
-    decoded = pictures.decode(photo(data), 64)
+    decoded = decode(photo(data), 64)
     assert decoded[:, :, :24].max() <= 10
     assert decoded[:, :, 40:].min() >= 245
 
@@ -76,7 +76,7 @@ def test_a_cmyk_profile_says_what_the_inks_look_like():
 def test_cmyk_as_photo_programs_write_it_is_not_inverted(ink, colour):
     data = encoded(Image.new("CMYK", (64, 64), ink), "JPEG", quality=95)
     assert b"Adobe" in data[:400]  # the marker that says: levels are inverted
-    assert np.abs(pictures.decode(photo(data), 64)[:, 32, 32].astype(int) - colour).max() <= 3
+    assert np.abs(decode(photo(data), 64)[:, 32, 32].astype(int) - colour).max() <= 3
 
 
 def damaged_profiles() -> list[bytes]:
@@ -88,7 +88,7 @@ def damaged_profiles() -> list[bytes]:
 def test_a_damaged_profile_or_one_of_another_kind_spoils_no_picture():
     image = Image.new("RGB", (64, 64), (200, 100, 50))
     for profile in damaged_profiles():
-        decoded = pictures.decode(photo(encoded(image, "TIFF", icc_profile=profile)), 64)
+        decoded = decode(photo(encoded(image, "TIFF", icc_profile=profile)), 64)
         np.testing.assert_array_equal(decoded, array(image))
 
 
@@ -99,7 +99,7 @@ def test_flipped_bytes_of_a_profile_never_stop_a_picture():
         damaged = bytearray(whole)
         for _ in range(4):
             damaged[chance.integers(len(damaged))] = chance.integers(256)
-        assert pictures.decode(photo(encoded(image, "JPEG", icc_profile=bytes(damaged))), 64).shape == (3, 64, 64)
+        assert decode(photo(encoded(image, "JPEG", icc_profile=bytes(damaged))), 64).shape == (3, 64, 64)
 
 
 def test_a_profile_that_is_srgb_but_for_rounding_changes_no_level():
@@ -109,7 +109,7 @@ def test_a_profile_that_is_srgb_but_for_rounding_changes_no_level():
     opened = ImageCms.ImageCmsProfile(io.BytesIO(nearly))
     followed = ImageCms.profileToProfile(image, opened, ImageCms.createProfile("sRGB"))
     assert followed is not None and (array(followed) != array(image)).any()
-    np.testing.assert_array_equal(pictures.decode(photo(encoded(image, icc_profile=nearly)), 64), array(image))
+    np.testing.assert_array_equal(decode(photo(encoded(image, icc_profile=nearly)), 64), array(image))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_profile_that_is_srgb_but_for_rounding_changes_no_level():
 def test_deep_greys_keep_their_whole_range(levels, format, mode):
     image = Image.fromarray(levels.reshape(64, 64))
     assert image.mode == mode
-    decoded = pictures.decode(photo(encoded(image, format)), 64)
+    decoded = decode(photo(encoded(image, format)), 64)
     expected = np.linspace(0, 255, 4096).reshape(64, 64)
     assert np.abs(decoded - expected).max() <= 1
 
@@ -133,6 +133,6 @@ def test_a_transparent_palette_shows_white():
     image = Image.new("P", (64, 64), 0)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.paste(1, (32, 0, 64, 64))
-    decoded = pictures.decode(photo(encoded(image, transparency=0)), 64)
+    decoded = decode(photo(encoded(image, transparency=0)), 64)
     assert decoded[:, 32, 10].tolist() == [255, 255, 255]
     assert decoded[:, 32, 50].tolist() == [0, 0, 255]

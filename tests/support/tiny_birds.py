@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tiny_flowers import jpeg, write_archive
-
+from support.tiny_flowers import jpeg, write_archive
 from textbloom.data import cub200
 
 # Ids have gaps, and their order is not that of the folders.

@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_flowers import jpeg
+from support.tiny_flowers import jpeg
 
 from textbloom.core.errors import UserError
-from textbloom.data import captions, folder, guards, own_pictures, registry, splits
-from textbloom.data.base import Entry
-from textbloom.data.obtain import Drawing, Fetching, Packing, obtain
-from textbloom.data.pictures import decode
+from textbloom.data import archives, captions, folder, registry, splits
+from textbloom.data.base import Entry, Options
+from textbloom.data.decoding import decode
+from textbloom.sources import folder as packing
 
-ROOT = Path(__file__).parents[1]
-EXAMPLE = ROOT / "docs" / "folder" / "example"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "folder" / "example"
 
 
 def fill(place: Path, files: dict[str, bytes | str]) -> Path:
@@ -34,7 +33,7 @@ def packed(source: Path) -> Path:
     pack = source.parent / "pack"
     shutil.rmtree(pack, ignore_errors=True)
     pack.mkdir()
-    own_pictures.pack(source, pack)
+    packing.obtain(pack, Options(Path(), path=source))
     return pack
 
 
@@ -133,13 +132,13 @@ def test_a_name_may_be_composed_in_the_table_and_decomposed_on_the_disk(tmp_path
 def test_every_kind_of_picture_reaches_the_images_stage(tmp_path):
     mine, colours = tmp_path / "mine", {}
     mine.mkdir()
-    for number, suffix in enumerate(own_pictures.SUFFIXES):
+    for number, suffix in enumerate(packing.SUFFIXES):
         colours[suffix] = (20 * number, 100, 200)
         Image.new("RGB", (70, 80), colours[suffix]).save(mine / f"p{suffix}")
         (mine / f"p{suffix}").rename(mine / f"{number}{suffix}")
         (mine / f"{number}.txt").write_text("a plain colour")
     photos = list(folder.photos(packed(mine)))
-    assert [photo.member for photo in photos] == [f"{n}{suffix}" for n, suffix in enumerate(own_pictures.SUFFIXES)]
+    assert [photo.member for photo in photos] == [f"{n}{suffix}" for n, suffix in enumerate(packing.SUFFIXES)]
     for photo, colour in zip(photos, colours.values(), strict=True):
         found = decode(photo, 64).reshape(3, -1).mean(1)
         assert np.abs(found - colour).max() < 4, photo.member
@@ -270,10 +269,10 @@ def test_a_picture_that_is_cut_short_is_named_as_in_the_folder_when_it_is_decode
 
 
 def test_what_no_archive_may_hold_is_refused_before_it_is_packed(mine, monkeypatch):
-    monkeypatch.setattr(own_pictures, "MEMBER_BYTES", 100)
+    monkeypatch.setattr(packing, "MEMBER_BYTES", 100)
     refused(mine, r"a\.jpg has more than 0 MiB: scale it down")
-    monkeypatch.setattr(own_pictures, "MEMBER_BYTES", guards.MEMBER_BYTES)
-    monkeypatch.setattr(own_pictures, "TOTAL_BYTES", len(jpeg(1)))
+    monkeypatch.setattr(packing, "MEMBER_BYTES", archives.MEMBER_BYTES)
+    monkeypatch.setattr(packing, "TOTAL_BYTES", len(jpeg(1)))
     refused(mine, r"the pictures have more than 0 GiB: scale them down first")
 
 
@@ -312,8 +311,7 @@ def test_a_published_split_is_refused_with_those_that_work(how):
 
 
 def test_the_documented_example_goes_from_folder_to_rows_and_a_failure_leaves_the_earlier_pack(tmp_path):
-    unused = Fetching(None, "published", tmp_path), Drawing(1, 1)
-    manifest = obtain("folder", tmp_path / "raw", *unused, Packing(EXAMPLE))
+    manifest = registry.fill("folder", tmp_path / "raw", packing, Options(tmp_path, path=EXAMPLE))
     assert set(manifest) == {folder.CAPTIONS, folder.PICTURES}
     reader = registry.open_dataset("folder")
     entries = reader.entries(tmp_path / "raw")
@@ -326,5 +324,5 @@ def test_the_documented_example_goes_from_folder_to_rows_and_a_failure_leaves_th
         assert not dropped
 
     with pytest.raises(UserError, match="is no folder"):
-        obtain("folder", tmp_path / "raw", *unused, Packing(tmp_path / "nowhere"))
+        registry.fill("folder", tmp_path / "raw", packing, Options(tmp_path, path=tmp_path / "nowhere"))
     assert reader.entries(tmp_path / "raw") == entries

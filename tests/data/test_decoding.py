@@ -4,25 +4,16 @@ import io
 import random
 import re
 
-import icc
 import numpy as np
 import pytest
-import tiny_flowers as tiny
 from PIL import Image, ImageOps
+from support import icc
+from support import tiny_flowers as tiny
+from support.pictures import array, encoded, photo
 
 from textbloom.core.errors import UserError
-from textbloom.data import pictures
 from textbloom.data.base import Box, Photo
-
-
-def photo(data: bytes, image_id: int = 1) -> Photo:
-    return Photo(image_id, tiny.photo_name(image_id), data)
-
-
-def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
+from textbloom.data.decoding import decode
 
 
 def smooth(width: int, height: int) -> Image.Image:
@@ -33,10 +24,6 @@ def detailed(width: int, height: int) -> Image.Image:
     """Edges and grain at every scale, more of them than photos have."""
     grain = np.random.default_rng(0).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), dtype=np.uint8)
     return Image.fromarray(grain).resize((width, height), Image.Resampling.NEAREST)
-
-
-def array(image: Image.Image) -> np.ndarray:
-    return np.asarray(image).transpose(2, 0, 1)
 
 
 def quadrants(width: int = 128, height: int = 64) -> Image.Image:
@@ -61,7 +48,7 @@ RED, GREEN, BLUE, WHITE = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1)
 def test_a_photo_of_any_shape_is_squeezed_as_plain_lanczos_would(width, height, size):
     data = encoded(detailed(width, height), "JPEG", quality=95)
     exact = array(Image.open(io.BytesIO(data)).convert("RGB").resize((size, size), Image.Resampling.LANCZOS))
-    decoded = pictures.decode(photo(data), size)
+    decoded = decode(photo(data), size)
     assert decoded.shape == (3, size, size)
     assert decoded.dtype == np.uint8
     assert np.abs(decoded.astype(int) - exact).mean() < 3  # of 255; on photos it is ten times less
@@ -69,7 +56,7 @@ def test_a_photo_of_any_shape_is_squeezed_as_plain_lanczos_would(width, height, 
 
 def test_a_photo_that_has_the_size_already_is_left_as_it_is():
     image = smooth(64, 64)
-    np.testing.assert_array_equal(pictures.decode(photo(encoded(image)), 64), array(image))
+    np.testing.assert_array_equal(decode(photo(encoded(image)), 64), array(image))
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "RGBA", "LA", "YCbCr"])
@@ -77,7 +64,7 @@ def test_every_colour_mode_becomes_the_rgb_it_shows(mode):
     grey = Image.new("RGB", (64, 64), (255, 255, 255))
     grey.paste((0, 0, 0), (0, 0, 32, 64))
     data = encoded(grey.convert(mode), "JPEG" if mode in ("CMYK", "YCbCr") else "PNG")
-    decoded = pictures.decode(photo(data), 64)
+    decoded = decode(photo(data), 64)
     assert decoded[:, :, :24].max() <= 8
     assert decoded[:, :, 40:].min() >= 247
 
@@ -85,7 +72,7 @@ def test_every_colour_mode_becomes_the_rgb_it_shows(mode):
 def test_what_is_transparent_becomes_white():
     image = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 32, 64))
-    decoded = pictures.decode(photo(encoded(image)), 64)
+    decoded = decode(photo(encoded(image)), 64)
     assert corner_colours(decoded) == [RED, WHITE, RED, WHITE]
 
 
@@ -106,15 +93,16 @@ def held(orientation: int) -> bytes:
     ],
 )
 def test_a_photo_taken_on_its_side_is_turned_upright(orientation, corners):
-    assert corner_colours(pictures.decode(photo(held(orientation)), 64)) == corners
+    assert corner_colours(decode(photo(held(orientation)), 64)) == corners
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))
 def test_every_orientation_is_that_of_pillow(orientation):
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(held(orientation)))).resize((64, 64))
-    assert corner_colours(pictures.decode(photo(held(orientation)), 64)) == corner_colours(array(expected))
+    assert corner_colours(decode(photo(held(orientation)), 64)) == corner_colours(array(expected))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of it
 def test_damaged_exif_spoils_no_sound_photo():
     whole, chance = held(6), random.Random(0)
     start = whole.index(b"Exif") + 6
@@ -124,7 +112,7 @@ def test_damaged_exif_spoils_no_sound_photo():
         for _ in range(2):
             damaged[start + chance.randrange(26)] = chance.randrange(256)
         photos.append(photo(bytes(damaged), id_))
-    images = [pictures.decode(each, 64) for each in photos]
+    images = [decode(each, 64) for each in photos]
     assert {tuple(sorted(corner_colours(image))) for image in images} == {(BLUE, GREEN, RED, WHITE)}
 
 
@@ -142,7 +130,7 @@ def test_damaged_exif_spoils_no_sound_photo():
 )
 def test_a_broken_picture_is_named_with_the_mend(data):
     with pytest.raises(UserError, match=re.escape(tiny.photo_name(3))) as caught:
-        pictures.decode(photo(data, 3), 64)
+        decode(photo(data, 3), 64)
     assert "fetch it again" in str(caught.value)
 
 
@@ -154,18 +142,19 @@ def test_any_damage_to_a_jpeg_either_decodes_or_is_a_user_error():
         for _ in range(3):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         try:
-            assert pictures.decode(photo(bytes(damaged)), 64).shape == (3, 64, 64)
+            assert decode(photo(bytes(damaged)), 64).shape == (3, 64, 64)
         except UserError:
             refused += 1
     assert refused > 0
 
 
-@pytest.mark.parametrize("side", [11_000, 20_000], ids=["warned of", "refused outright"])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [11_000, 20_000], ids=["warned of by Pillow", "refused by Pillow"])
 def test_a_picture_of_enormous_size_is_refused_before_it_is_decoded(side):
     bomb = encoded(Image.new("1", (side, side)))
     assert len(bomb) < 2**20
     with pytest.raises(UserError, match=r"image_00001\.jpg.*decompression bomb"):
-        pictures.decode(photo(bomb), 64)
+        decode(photo(bomb), 64)
 
 
 @pytest.mark.parametrize("profile", [None, icc.srgb()], ids=["no profile", "sRGB"])
@@ -174,7 +163,7 @@ def test_an_ordinary_photo_is_drafted_and_resized_and_otherwise_left_alone(profi
     image = Image.open(io.BytesIO(data))
     image.draft(None, (192, 192))
     plain = image.convert("RGB").resize((64, 64), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    np.testing.assert_array_equal(pictures.decode(photo(data), 64), array(plain))
+    np.testing.assert_array_equal(decode(photo(data), 64), array(plain))
 
 
 def test_a_crop_keeps_the_middle_and_a_stretch_keeps_all():
@@ -182,17 +171,17 @@ def test_a_crop_keeps_the_middle_and_a_stretch_keeps_all():
     thirds.paste((0, 255, 0), (64, 0, 128, 64))
     thirds.paste((0, 0, 255), (128, 0, 192, 64))
     data = encoded(thirds)
-    np.testing.assert_array_equal(pictures.decode(photo(data), 64, "crop"), array(thirds.crop((64, 0, 128, 64))))
+    np.testing.assert_array_equal(decode(photo(data), 64, "crop"), array(thirds.crop((64, 0, 128, 64))))
     upright = encoded(thirds.transpose(Image.Transpose.ROTATE_90))
-    assert (pictures.decode(photo(upright), 64, "crop")[1] == 255).all()
-    assert corner_colours(pictures.decode(photo(data), 64, "stretch")) == [RED, BLUE, RED, BLUE]
+    assert (decode(photo(upright), 64, "crop")[1] == 255).all()
+    assert corner_colours(decode(photo(data), 64, "stretch")) == [RED, BLUE, RED, BLUE]
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_pad_keeps_the_whole_picture_in_its_shape_on_white(turned):
     image = Image.fromarray(255 - np.asarray(quadrants(128, 64)))
     small = array(image.resize((64, 32), Image.Resampling.LANCZOS))
-    padded = pictures.decode(photo(encoded(image.transpose(Image.Transpose.ROTATE_90) if turned else image)), 64, "pad")
+    padded = decode(photo(encoded(image.transpose(Image.Transpose.ROTATE_90) if turned else image)), 64, "pad")
     if turned:
         padded = np.rot90(padded, -1, (1, 2))
     assert (padded[:, :16] == 255).all()
@@ -204,7 +193,7 @@ def test_a_pad_keeps_the_whole_picture_in_its_shape_on_white(turned):
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1000, 1), (1, 300), (40, 30)])
 def test_every_fit_takes_every_shape(fit, width, height):
     data = encoded(Image.new("RGB", (width, height), (255, 0, 0)), "JPEG")
-    decoded = pictures.decode(photo(data), 64, fit, 0.75)
+    decoded = decode(photo(data), 64, fit, 0.75)
     assert decoded.shape == (3, 64, 64)
     assert decoded[:, 32, 32].argmax() == 0
 
@@ -242,20 +231,20 @@ def seen(decoded: np.ndarray, width: int, height: int) -> list[float]:
 @pytest.mark.parametrize("size", [32, 64])
 def test_the_box_takes_its_share_of_a_square_clipped_by_the_picture(box, share, region, format, size):
     data = encoded(coordinates(400, 300), format, **({"quality": 100} if format == "JPEG" else {}))
-    decoded = pictures.decode(Photo(1, "a", data, box), size, "stretch", share)
+    decoded = decode(Photo(1, "a", data, box), size, "stretch", share)
     np.testing.assert_allclose(seen(decoded, 400, 300), region, atol=2.5)
 
 
 def test_the_box_finds_its_place_in_a_jpeg_that_is_decoded_smaller():
     data = encoded(coordinates(1603, 1201), "JPEG", quality=100)  # at 32 px an eighth of the pixels suffices
-    decoded = pictures.decode(Photo(1, "a", data, Box(400, 300, 600, 660)), 32, "stretch", 0.75)
+    decoded = decode(Photo(1, "a", data, Box(400, 300, 600, 660)), 32, "stretch", 0.75)
     np.testing.assert_allclose(seen(decoded, 1603, 1201), (260, 190, 1140, 1070), atol=10)
 
 
 def test_a_fit_applies_to_what_the_box_left():
     boxed = Photo(1, "a", encoded(coordinates(400, 300)), Box(0, 120, 60, 90))  # region 0, 105, 90, 225
-    np.testing.assert_allclose(seen(pictures.decode(boxed, 64, "crop", 0.75), 400, 300), (0, 120, 90, 210), atol=2.5)
-    padded = pictures.decode(boxed, 64, "pad", 0.75)
+    np.testing.assert_allclose(seen(decode(boxed, 64, "crop", 0.75), 400, 300), (0, 120, 90, 210), atol=2.5)
+    padded = decode(boxed, 64, "pad", 0.75)
     assert (padded[2] == 255).mean(0).tolist() == [1.0] * 8 + [0.0] * 48 + [1.0] * 8
 
 
@@ -265,15 +254,15 @@ def test_the_box_is_in_pixels_of_the_picture_as_stored(orientation, fit):
     exif = Image.Exif()
     exif[0x0112] = orientation
     image, box = coordinates(400, 300), Box(20, 120, 60, 90)
-    turned = pictures.decode(Photo(1, "a", encoded(image, exif=exif), box), 64, fit, 0.75)
-    flat = Image.fromarray(pictures.decode(Photo(1, "a", encoded(image), box), 64, fit, 0.75).transpose(1, 2, 0))
+    turned = decode(Photo(1, "a", encoded(image, exif=exif), box), 64, fit, 0.75)
+    flat = Image.fromarray(decode(Photo(1, "a", encoded(image), box), 64, fit, 0.75).transpose(1, 2, 0))
     flat.getexif()[0x0112] = orientation
     np.testing.assert_array_equal(turned, array(ImageOps.exif_transpose(flat)))
 
 
 def test_a_small_box_in_a_large_jpeg_keeps_its_detail():
     data = encoded(detailed(2400, 1600), "JPEG", quality=95)
-    decoded = pictures.decode(Photo(1, "a", data, Box(1000, 800, 90, 90)), 64, "stretch", 0.75)
+    decoded = decode(Photo(1, "a", data, Box(1000, 800, 90, 90)), 64, "stretch", 0.75)
     region = Image.open(io.BytesIO(data)).resize((64, 64), Image.Resampling.LANCZOS, box=(985, 785, 1105, 905))
     assert np.abs(decoded.astype(int) - array(region)).mean() < 1
 
@@ -281,4 +270,4 @@ def test_a_small_box_in_a_large_jpeg_keeps_its_detail():
 @pytest.mark.parametrize("box", [Box(500, 0, 60, 90), Box(0, -200, 60, 90), Box(10, 10, 0, 5), Box(10, 10, 5, -5)])
 def test_a_box_outside_its_picture_is_named(box):
     with pytest.raises(UserError, match=r"photo a: its box .*400 × 300.*images\.box_share"):
-        pictures.decode(Photo(1, "a", encoded(coordinates(400, 300)), box), 64, "stretch", 0.75)
+        decode(Photo(1, "a", encoded(coordinates(400, 300)), box), 64, "stretch", 0.75)

@@ -1,22 +1,25 @@
-"""One encoded photo to one square of pixels."""
+"""One encoded photo to one square of sRGB pixels: upright, its colour profile followed, cropped and resized.
+
+Called from several threads at once: Pillow lets go of Python's lock while it decodes, resizes and converts colours.
+"""
 
 import io
 import math
 import struct
-import warnings
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from textbloom.core.errors import UserError
-from textbloom.data import colour
 from textbloom.data.archives import MEND
 from textbloom.data.base import Photo
 
 Fit = Literal["stretch", "crop", "pad"]
 Region = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the stored picture
 
+MOST_PIXELS = 2**28 // 3  # a larger picture, 256 MiB of RGB, is a decompression bomb rather than a photo
 # A photo may first shrink cheaply (JPEG's own down-scaling, box averages) to this many times the final side.
 # Against plain Lanczos, photos of short side 500 px differ by 0.23 grey levels in the mean at 64 px, by 0.07 at 128 px.
 GAP = 3.0
@@ -36,7 +39,7 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
     """One photo as uint8 [3, size, size], sRGB, upright.
 
     `fit` brings its shape to a square: `stretch` squeezes it, as published; `crop` keeps the middle of the longer side;
-    `pad` keeps the whole picture on white, what a page shows round it and what transparent pixels become.
+    `pad` keeps the whole picture on white, which is what a page shows round it and what transparent pixels become.
     With `box_share`, in (0, 1], a photo with a box is first cut to a square round the box's centre in which the box's
     longer side takes that share. The picture's edges clip the square, so that the share only grows.
 
@@ -44,17 +47,19 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
     box outside the picture.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF, which matters to nobody here
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(photo.data)) as image:
-                square = _square(image, photo, size, fit, box_share)
-                turn = _UPRIGHT.get(_orientation(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with Image.open(io.BytesIO(photo.data)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} × {image.height} pixels, a decompression bomb")
+            square = _square(image, photo, size, fit, box_share)
+            turn = _UPRIGHT.get(_orientation(image))
+    except Image.DecompressionBombError as error:
         raise UserError(f"photo {photo.member}: {error}: take it out of the archive") from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow's readers raise on damaged bytes
         raise UserError(f"photo {photo.member} cannot be decoded ({error}): replace your picture, or {MEND}") from None
     return np.asarray(square if turn is None else square.transpose(turn)).transpose(2, 0, 1)
+
+
+# The shape
 
 
 def _square(image: Image.Image, photo: Photo, size: int, fit: Fit, box_share: float | None) -> Image.Image:
@@ -69,9 +74,10 @@ def _square(image: Image.Image, photo: Photo, size: int, fit: Fit, box_share: fl
     # A drafted picture is rounded up to whole pixels: taken whole, no box may cut off the last ones.
     left, top, right, bottom = (edge * scale for edge in region)
     box = None if region == whole else (left, top, right, bottom)
-    picture, transform = colour.flat(image)
-    small = picture.resize(target, Image.Resampling.LANCZOS, box=box, reducing_gap=GAP)
-    small = colour.to_srgb(small, transform)
+    opaque, profile = _opaque(image)
+    small = opaque.resize(target, Image.Resampling.LANCZOS, box=box, reducing_gap=GAP)
+    if profile is not None:  # applied last: by now the picture is small, so the conversion costs little
+        small = _to_srgb(small, profile)
     if small.size == (size, size):
         return small
     padded = Image.new("RGB", (size, size), "white")
@@ -112,14 +118,14 @@ def _middle(region: Region) -> Region:
 
 
 def _inside(region: Region, size: int) -> tuple[int, int]:
-    """Width and height of the region's shape at most `size` on a side."""
+    """Width and height of the region's shape when its longer side becomes `size`."""
     width, height = region[2] - region[0], region[3] - region[1]
     scale = size / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _draft(image: Image.Image, region: Region, target: tuple[int, int]) -> float:
-    """Let a JPEG decode smaller as long as the region keeps GAP times the target; returns the scale it took."""
+    """Let a JPEG decode smaller as long as the region keeps GAP times the target; returns the scale that it took."""
     wanted = (
         math.ceil(GAP * target[0] * image.width / (region[2] - region[0])),
         math.ceil(GAP * target[1] * image.height / (region[3] - region[1])),
@@ -135,3 +141,80 @@ def _orientation(image: Image.Image) -> object:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # Pillow raises nearly anything on damaged EXIF, and the picture itself is sound
         return None
+
+
+# The colours
+
+_SRGB = ImageCms.createProfile("sRGB")
+# The many profiles that are sRGB differ by rounding, at most by this many of 255 levels; they are left alone.
+_SAME = 4
+_GREYS = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
+
+def _opaque(image: Image.Image) -> tuple[Image.Image, ImageCms.ImageCmsTransform | None]:
+    """The picture ready to be resized, and what then makes its colours sRGB (None: they are).
+
+    Without a transform the mode is RGB; with one it is the profile's: RGB, L or CMYK. What is transparent becomes
+    white, as on a page. A profile that is damaged, or not of the picture's kind, counts as none.
+    """
+    profile = image.info.get("icc_profile")
+    mode = _profile_mode(profile, image.mode) if isinstance(profile, bytes) else None
+    transform = _transform(profile, mode) if mode else None
+    opaque, wanted = _on_white(_eight_bits(image)), mode if transform and mode else "RGB"
+    # `convert` copies even where there is nothing to convert.
+    return opaque if opaque.mode == wanted else opaque.convert(wanted), transform
+
+
+def _to_srgb(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # it is None only when asked to work in place
+    return converted
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Deep greys as L, where Pillow would clip: integers are 16 bits, floats 0 to 1 or, beyond that, 0 to 255."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.float64) / 257
+    elif image.mode == "F":
+        levels = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        levels = levels * 255 if levels.max() <= 1 else levels
+    else:
+        return image
+    return Image.fromarray(np.rint(levels).clip(0, 255).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    layered = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+
+
+def _profile_mode(profile: bytes, mode: str) -> str | None:
+    """The mode in which a picture of `mode` can be read through the profile; None: in none."""
+    space = profile[16:20]  # ICC.1:2022, table 17: the data colour space
+    if space == b"CMYK":
+        return "CMYK" if mode == "CMYK" else None
+    if space == b"GRAY":
+        return "L" if mode in _GREYS else None
+    return "RGB" if space == b"RGB " and mode != "CMYK" else None
+
+
+@lru_cache(maxsize=8)  # a data set has few profiles, and building a transform costs more than decoding a photo
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From the profile to sRGB; None for a damaged profile and for one that is sRGB."""
+    try:
+        transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB, mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
+    probe = _all_colours(mode)
+    shown = np.asarray(_to_srgb(probe, transform)).astype(int)
+    return None if np.abs(shown - np.asarray(probe.convert("RGB"))).max() <= _SAME else transform
+
+
+def _all_colours(mode: str) -> Image.Image:
+    """A picture with colours from all over the mode's cube."""
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    colours = np.stack(np.meshgrid(*[levels] * bands), axis=-1).reshape(1, -1, bands)
+    return Image.fromarray(colours[..., 0] if bands == 1 else colours, mode=mode)

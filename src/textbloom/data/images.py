@@ -1,0 +1,115 @@
+"""All photos in one safetensors file, written row by row in the memory of a few photos."""
+
+import json
+import math
+import os
+import shutil
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from textbloom.core.errors import UserError
+from textbloom.core.files import replacing, write_text
+from textbloom.core.progress import progress
+from textbloom.data.archives import MEND
+from textbloom.data.base import Photo
+from textbloom.data.decoding import Fit, decode
+
+AHEAD = 8  # photos that wait for each thread, so that none is idle while the archive is read
+
+
+def write(
+    path: Path,
+    photos: Iterable[Photo],
+    image_ids: Sequence[int],
+    size: int,
+    fit: Fit = "stretch",
+    box_share: float | None = None,
+    threads: int | None = None,
+) -> None:
+    """Decode the photos of `image_ids` into `path`: `images` uint8 [N, 3, size, size], RGB, in the order of the ids.
+
+    See `decoding.decode` for `fit` and `box_share`. The number of threads (None: one for each core) changes nothing in
+    the file. Raises UserError for the first of `photos` that cannot be decoded, for an id without a photo, and for a
+    disk that is too full; what was at `path` stays then.
+    """
+    rows = {image_id: row for row, image_id in enumerate(image_ids)}
+    wanted = ((rows.pop(photo.image_id), photo) for photo in photos if photo.image_id in rows)
+    shape = (len(rows), 3, size, size)
+    header = _header(shape)
+    _refuse_full_disk(path, len(header) + math.prod(shape))
+    with (
+        replacing(path) as temporary,
+        open(temporary, "wb") as file,
+        warnings.catch_warnings(),
+        progress(None, "decode", "image", total=len(rows)) as bar,
+    ):
+        warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which matters to nobody here
+        file.write(header)
+        with closing(_decoded(wanted, size, fit, box_share, threads or cores())) as decoded:
+            for row, pixels in decoded:
+                _write_row(file, len(header), row, pixels)
+                bar.update()
+        if rows:
+            raise UserError(f"captions.csv names image {min(rows)}, but the archive has no photo of it: {MEND}")
+
+
+def write_ids(path: Path, image_ids: Iterable[int]) -> None:
+    """image_ids.csv, which names the rows of images.safetensors; `tensors.load_image_ids` reads it."""
+    write_text(path, "\n".join(["image_id", *map(str, image_ids)]) + "\n")
+
+
+def cores() -> int:
+    """Cores this process may use, which in a container or a batch job are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _decoded(
+    wanted: Iterator[tuple[int, Photo]], size: int, fit: Fit, box_share: float | None, threads: int
+) -> Generator[tuple[int, np.ndarray], None, None]:
+    """Each photo's row and pixels in the order of the photos, so that of several broken ones the first is named."""
+    pending: deque[tuple[int, Future[np.ndarray]]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for row, photo in wanted:
+            pending.append((row, pool.submit(decode, photo, size, fit, box_share)))
+            if len(pending) == AHEAD * threads:
+                row, future = pending.popleft()
+                yield row, future.result()
+        for row, future in pending:
+            yield row, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """The beginning of a safetensors file: the header's length in 8 bytes, JSON, spaces up to a multiple of 8.
+
+    The library itself writes only tensors that are wholly in memory.
+    """
+    entry = {"dtype": "U8", "shape": shape, "data_offsets": (0, math.prod(shape))}
+    text = json.dumps({"images": entry}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write_row(file: BinaryIO, start: int, row: int, pixels: np.ndarray) -> None:
+    file.seek(start + row * pixels.size)
+    file.write(pixels.tobytes())
+
+
+def _refuse_full_disk(path: Path, length: int) -> None:
+    """Raise UserError where the disk has no room, rather than after minutes of decoding."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if length > free:
+        raise UserError(
+            f"{path} needs {length / 2**30:.2f} GiB and its disk has {free / 2**30:.2f} free: "
+            "free some space, or lower images.size"
+        )
