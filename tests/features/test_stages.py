@@ -4,9 +4,8 @@ import runpy
 from pathlib import Path
 
 import pytest
-from support import tiny_flowers
 import torch
-from support import prepared_project
+from support import prepared_project, tiny_flowers
 from support.prepared_project import ROOT, Coarse
 from torch.nn import functional
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY

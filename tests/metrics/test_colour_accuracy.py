@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from textbloom.metrics.colour_accuracy import Palette, cielab
 from textbloom.data.base import Options
+from textbloom.metrics.colour_accuracy import Palette, cielab
 from textbloom.sources import drawn
 from textbloom.sources.drawn import attributes, painter
 from textbloom.sources.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS
