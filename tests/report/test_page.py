@@ -26,7 +26,7 @@ def test_the_run_stands_beside_the_committed_one_and_the_preset(project):
     (distance,) = (row for row in rows(html) if row and row[0].startswith("frechet_distance"))
     assert distance[1:3] == ["110", "120 ▼"]
     (retrieval,) = (row for row in rows(html) if row and row[0].startswith("retrieval_at_10"))
-    assert retrieval[1:] == ["0.99", "0.98 ▼", "–", "–", "1", ""]
+    assert retrieval[1:] == ["0.99", "0.98 ▼", "–", "1", ""]
     assert "<b>0.02</b>" in html and "<b>2</b>" not in html  # only the learning rate differs from the preset
     assert "<code>discriminator</code>" in html and "<polyline" in html
 

@@ -42,7 +42,7 @@ def test_a_fall_beyond_its_tolerance_fails_after_the_report_is_written(project):
 def test_a_forgotten_rebuild_fails_and_names_the_stage(project):
     project.branch(lr=0.012, build=False)
     said = project.report("pull_request", succeeds=False)
-    assert "stage train would run again" in said and "run make repro and commit" in said
+    assert "stage train would run again" in said and "run make repro, commit its changes" in said
 
 
 def test_a_shallow_clone_compares_with_a_branch_that_was_just_fetched(project, tmp_path):

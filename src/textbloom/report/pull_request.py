@@ -119,7 +119,7 @@ def _verdict(failures: list[str], conditions: list[str]) -> Iterable[str]:
         names = ", ".join(map(code, conditions))
         yield f"- ⚠️ Measured differently ({names}): the two columns do not compare, and no tolerance was applied"
     if not failures:
-        yield "- ✅ The results were rebuilt from these parameters and this code" + (
+        yield "- ✅ The results belong to these parameters and this code" + (
             "" if conditions else f", and no metric got worse by more than {TOLERANCES} allows"
         )
     yield ""
@@ -194,7 +194,7 @@ def _cell(value: Any) -> str:
 def _change(old: Any, new: Any) -> str:
     if isinstance(old, bool) or not (isinstance(old, int | float) and isinstance(new, int | float)) or old == new:
         return ""
-    return f"{new - old:+.3g}"
+    return f"{new - old:+d}" if isinstance(new - old, int) else f"{new - old:+.3g}"
 
 
 def _forgotten_rebuild() -> list[str]:
@@ -204,7 +204,9 @@ def _forgotten_rebuild() -> list[str]:
     if done.returncode == 0 and not stage:
         return []
     which = f"stage {code(stage[1])} would run again" if stage else code(done.stderr.strip().splitlines()[-1])
-    return [f"The results are not those of these parameters and this code ({which}): run `make repro` and commit"]
+    return [
+        f"The results do not belong to these parameters and this code ({which}): run `make repro`, commit its changes"
+    ]
 
 
 def _dvc(*arguments: str) -> Any:
