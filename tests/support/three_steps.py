@@ -1,6 +1,6 @@
-"""Three steps of each published system in portable mode; run as a program, it prints the sha256 of every network.
+"""Three steps of a published system; run as a program, it prints the sha256 of every network after them.
 
-The values in test_three_steps.py were recorded with it, and hold wherever `portable` does: on any x86-64 processor.
+python three_steps.py portable|plain NAME...
 """
 
 import json
@@ -53,18 +53,21 @@ def trained(system, networks, size):
     return {name: sha256_of(network.state_dict()) for name, network in found.items()}
 
 
-def main():
-    runtime.portable(True)
-    torch.set_num_threads(1)
-    found = {}
-    for system in OBJECTIVES:
-        torch.manual_seed(1)
-        found[system] = trained(system, models.build(system, **SHAPE), 64)
+def run(name):
+    """`name`: a system, with " refined" behind it for its second stage."""
+    system, refined = name.split()[0], name.endswith("refined")
     torch.manual_seed(1)
-    first, _ = models.build("stackgan", **SHAPE)
-    refined = models.refine(first, "stackgan", **{**SHAPE, "size": 128})
-    found["stackgan refined"] = trained("stackgan", refined, 128)
-    json.dump(found, sys.stdout, indent=1)
+    built = models.build(system, **SHAPE)
+    if refined:
+        built = models.refine(built[0], system, **{**SHAPE, "size": 128})
+    return trained(system, built, 128 if refined else 64)
+
+
+def main():
+    mode, *names = sys.argv[1:]
+    runtime.portable(mode == "portable")
+    torch.set_num_threads(1)
+    json.dump({name: run(name) for name in names}, sys.stdout, indent=1)
 
 
 if __name__ == "__main__":

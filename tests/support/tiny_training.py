@@ -86,7 +86,8 @@ def train(
 ) -> tuple[Trainer, loop.Log]:
     """The loop alone, three steps an epoch unless `batch_size` is changed; `changes` are those of `trainer`."""
     trained = trainer(ranks=ranks, **changes)
-    batches = Batches(prepared(), batch_size, seed=7, device=CPU, ranks=ranks, micro_batches=trained.accumulate)
+    micro_batches = trained.accumulate
+    batches = Batches(prepared(), batch_size, 7, trained.device, ranks=ranks, micro_batches=micro_batches)
     inputs = loop.ProgressInputs(torch.ones(2, 5), torch.ones(2, 12))
     log = loop.train(
         trained,

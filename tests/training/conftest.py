@@ -1,0 +1,23 @@
+"""Fixtures of the training room's tests."""
+
+import pytest
+
+from textbloom.training import loop
+from textbloom.training.trainer import Trainer
+
+
+@pytest.fixture
+def _saves_each_step(monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "LOOK_STEPS", 1)
+
+
+@pytest.fixture
+def after_each_step(monkeypatch):
+    """Call the fixture with a function of (trainer, losses): the losses of each step are then what it returns."""
+    advance = Trainer.advance
+
+    def change(function):
+        monkeypatch.setattr(Trainer, "advance", lambda self, *batch: function(self, advance(self, *batch)))
+
+    return change

@@ -1,0 +1,181 @@
+"""Training batches: every picture at most once an epoch, with its own caption, the same for a seed on any device."""
+
+import threading
+
+import psutil
+import pytest
+import torch
+from support.tiny_training import CPU, prepared, trainer
+
+from textbloom.core import seeding
+from textbloom.core.errors import UserError
+from textbloom.core.tensors import load_tensors, save_tensors
+from textbloom.dataset.prepared import Pictures
+from textbloom.training import augmentation, batches
+from textbloom.training.batches import Batches
+from textbloom.training.distributed import Ranks
+
+
+def row_of(vector, data):
+    """The row of `data.embeddings` that a batch's text is."""
+    return int((data.embeddings - vector).abs().amax(dim=1).argmin())
+
+
+def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own():
+    data = Batches(prepared(12), 4, seed=1, device=CPU)
+    epochs = [torch.cat([text for _, text in data.epoch(n)]) for n in (0, 1)]
+    for rows in epochs:
+        assert len(rows.unique(dim=0)) == 12
+    assert not torch.equal(*epochs)
+    assert torch.equal(epochs[0], torch.cat([text for _, text in data.epoch(0)]))
+    assert torch.equal(epochs[0][8:], torch.cat([text for _, text in data.epoch(0, first_step=2)]))
+
+
+def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_anew():
+    data = prepared(12, captions=5)
+    pairs, pictures, seen = Batches(data, 12, seed=1, device=CPU), data.images.all().float(), set()
+    for epoch in range(30):
+        ((images, text),) = pairs.epoch(epoch)
+        for picture, vector in zip((images + 1) * 127.5, text, strict=True):
+            row = row_of(vector, data)
+            assert (pictures[row // 5] - picture).abs().max() < 1e-3
+            seen.add(row)
+    assert len(seen) == 60
+
+
+def test_flips_mirror_each_picture_in_about_half_of_the_epochs_and_change_nothing_else():
+    data = prepared(20)
+    plain, flipping = (Batches(data, 4, seed=1, device=CPU, flips=flips) for flips in (False, True))
+    mirrored = torch.zeros(20)
+    for epoch in range(40):
+        for (images, text), (seen, same_text) in zip(plain.epoch(epoch), flipping.epoch(epoch), strict=True):
+            assert torch.equal(text, same_text)
+            for image, found, vector in zip(images, seen, text, strict=True):
+                mirrored[row_of(vector, data)] += torch.equal(found, image.flip(2))
+                assert torch.equal(found, image) or torch.equal(found, image.flip(2))
+    # Binomial of 40 draws: outside 6 to 34 once in 10^5 pictures.
+    assert (mirrored >= 6).all() and (mirrored <= 34).all()
+    assert 340 < mirrored.sum() < 460
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "moved"),
+    [("order", {"pictures", "text"}), ("caption choice", {"text"}), ("flips", {"pictures"}), ("noise", set())],
+)
+def test_a_purpose_that_draws_more_leaves_the_others_as_they_were(monkeypatch, disturbed, moved):
+    def epoch():
+        seen = list(Batches(prepared(captions=3), 4, 7, CPU, flips=True).epoch(0))
+        return {"pictures": torch.cat([p for p, _ in seen]), "text": torch.cat([t for _, t in seen])}
+
+    def generator_for(seed, purpose, *rest):
+        generator = seeding.generator_for(seed, purpose, *rest)
+        if purpose == disturbed:
+            torch.rand(3, generator=generator)
+        return generator
+
+    before = epoch()
+    for module in (augmentation, batches):
+        monkeypatch.setattr(module, "generator_for", generator_for)
+    after = epoch()
+    assert {name for name in before if not torch.equal(before[name], after[name])} == moved
+
+
+def test_pictures_are_reduced_by_area_averages_to_the_size_of_the_run():
+    data = prepared(4)
+    ((images, _),) = Batches(data, 4, seed=1, device=CPU, size=32).epoch(0)
+    assert images.shape == (4, 3, 32, 32)
+    blocks = data.images.all().float().unflatten(2, (32, 2)).unflatten(4, (32, 2)).mean(dim=(3, 5))
+    nearest = (blocks[None] - (images[:, None] + 1) * 127.5).abs().amax(dim=(2, 3, 4)).amin(dim=1)
+    assert nearest.max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"batch_size": 64}, r"train\.batch_size: 64 is more than the 13"),
+        ({"batch_size": 4, "size": 48}, r"train\.size: 48 is no whole fraction of the pictures' 64"),
+    ],
+)
+def test_settings_that_do_not_fit_the_data_name_their_key(arguments, told):
+    with pytest.raises(UserError, match=told):
+        Batches(prepared(), seed=1, device=CPU, **arguments)
+
+
+@pytest.mark.parametrize(("world", "micro_batches"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (2, 3)])
+def test_ranks_share_out_each_micro_batch_of_one_processes_batch(world, micro_batches):
+    data, size = prepared(26), 12
+
+    def texts(ranks):
+        return [t for _, t in Batches(data, size, 7, CPU, ranks=ranks, micro_batches=micro_batches).epoch(0)]
+
+    whole = texts(Ranks())
+    parts = [texts(Ranks(rank, world)) for rank in range(world)]
+    for step, batch_of_all in enumerate(whole):
+        pieces = [part[step].chunk(micro_batches) for part in parts]
+        again = torch.cat([piece[micro] for micro in range(micro_batches) for piece in pieces])
+        assert torch.equal(again, batch_of_all)
+
+
+def shuffled(count=12):
+    return torch.randperm(count, generator=torch.Generator().manual_seed(1)).split(4)
+
+
+def test_pictures_read_ahead_are_those_asked_for_in_order_and_one_batch_ahead():
+    pictures, read = prepared(12).images, []
+
+    class Watched(Pictures):
+        def __getitem__(self, rows):
+            read.append(rows.tolist())
+            return super().__getitem__(rows)
+
+    found = []
+    for number, batch in enumerate(batches.streamed(Watched(pictures.all()), CPU, shuffled()), start=1):
+        found.append(batch)
+        assert number <= len(read) <= number + 1
+    assert all(torch.equal(got, pictures[rows]) for got, rows in zip(found, shuffled(), strict=True))
+    assert list(batches.streamed(pictures, CPU, [])) == []
+
+
+def test_training_stopped_within_an_epoch_leaves_no_reader_behind():
+    ahead = batches.streamed(prepared(12).images, CPU, shuffled())
+    next(ahead)
+    ahead.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+
+
+def test_pictures_move_to_a_device_some_at_a_time_to_the_same_bytes(monkeypatch):
+    monkeypatch.setattr(batches, "MOVED", 5)
+    pictures = prepared(12).images.subset(torch.tensor([11, 3, 4, 5, 0, 7]))
+    assert torch.equal(batches.moved(pictures, CPU), pictures.all())
+
+
+def test_pictures_on_the_device_are_those_asked_for_in_order():
+    pictures = prepared(12).images.all()
+    found = list(batches.resident(pictures, shuffled()))
+    assert all(torch.equal(got, pictures[rows]) for got, rows in zip(found, shuffled(), strict=True))
+    assert list(batches.resident(pictures, [])) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_no_step_waits_for_the_device():
+    device = torch.device("cuda")
+    pairs, found = Batches(prepared(), 4, 7, device), trainer(device=device)
+    try:
+        for epoch, mode in enumerate(["default", "error"]):  # the first warms up: libraries choose their routines
+            steps = pairs.epoch(epoch)
+            found.advance(*next(steps))  # the epoch's rows go to the device
+            torch.cuda.set_sync_debug_mode(mode)
+            for step in steps:
+                found.advance(*step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_stored_pictures_stay_in_their_file_until_they_are_asked_for(tmp_path):
+    numbers = torch.arange(4096).to(torch.uint8)
+    save_tensors(tmp_path / "images.safetensors", {"images": numbers[:, None, None, None].expand(-1, 3, 64, 64)})
+    before = psutil.Process().memory_info().rss
+    stored = Pictures(load_tensors(tmp_path / "images.safetensors")["images"]).subset(torch.arange(1, 4096, 2))
+    assert stored[[5, 2000]][:, 0, 0, 0].tolist() == [11, 4001 % 256]
+    assert psutil.Process().memory_info().rss - before < stored.bytes / 4
