@@ -1,9 +1,19 @@
 """Fixtures of the training room's tests."""
 
 import pytest
+import torch
 
 from textbloom.training import loop
 from textbloom.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks this small are slower on two threads, several times where another program uses the second core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
