@@ -7,6 +7,8 @@ from textbloom.core import errors, runtime
 from textbloom.core.seeding import seed_for
 from textbloom.core.tensors import load_metadata
 from textbloom.dataset import prepared
+from textbloom.features import efficientnet
+from textbloom.models.base import Frozen
 from textbloom.training import distributed, objectives
 from textbloom.training.objectives.base import Networks
 from textbloom.training.run import Outputs, Settings, run
@@ -20,10 +22,18 @@ def main() -> None:
     data = prepared.load(*config.PREPARED, splits=p.train.split_names)
 
     size = p.train.size or p.images.size
-    network = {"size": size, "embedding_dim": data.embeddings.shape[1], **p.model.model_dump()}
+    # What the backbone was stands in config.json under `pretrained`: a generator alone is built without it.
+    shape = {"size": size, "embedding_dim": data.embeddings.shape[1]}
+    network = {**shape, **p.model.model_dump(exclude={"backbone"})}
+    backbone = None
+    if p.model.backbone is not None:
+        scales, sha256 = efficientnet.scales(p.model.backbone)
+        backbone = Frozen(scales, p.model.backbone, sha256)
     torch.manual_seed(seed_for(p.seed, "weights"))
+    generator, discriminator = models.build(**network, backbone=backbone)
+    models.fit_text(generator, discriminator, data.embeddings)
     run(
-        Networks(*models.build(**network)),
+        Networks(generator, discriminator),
         objectives.build(p.model.name, **p.objective.model_dump()),
         {"network": network, "objective": p.objective.model_dump(), **load_metadata(config.EMBEDDINGS)},
         Settings(section="train", seed=p.seed, **{**p.train.model_dump(exclude={"splits"}), "size": size}),

@@ -114,6 +114,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+# Keys that some systems have nothing to do with, and the value that says so.
+_PUBLISHED = ("dcgan", "gan-cls", "stackgan")
+NOT_IN: dict[str, tuple[tuple[str, ...], Any]] = {
+    "model.backbone": (_PUBLISHED, None),
+    "objective.mixed_captions": (_PUBLISHED, 0.0),
+    "objective.saturating": (("textbloom",), False),
+    "objective.feature_matching": (("textbloom",), 0.0),
+    "objective.pixel_l1": (("textbloom",), 0.0),
+    "objective.label_smoothing": (("textbloom",), 0.0),
+}
+
+
 class Data(Section):
     dataset: Literal["drawn", "flowers102", "cub200", "folder"]
     path: str
@@ -157,11 +169,13 @@ class EncoderTraining(Section):
 
 
 class Model(Section):
-    name: Literal["dcgan", "gan-cls", "stackgan"]
+    name: Literal["dcgan", "gan-cls", "stackgan", "textbloom"]
     noise_dim: Count
     features: Count
     text_projection: Count
     discriminator_text: bool
+    backbone: Literal["efficientnet-lite0", "efficientnet-lite2"] | None
+    backbone_side: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
 
 
 class Objective(Section):
@@ -172,6 +186,7 @@ class Objective(Section):
     pixel_l1: Weight
     conditioning_kl: Weight
     label_smoothing: Annotated[Float, Field(ge=0, le=0.5)]
+    mixed_captions: Annotated[Float, Field(ge=0, le=1)]
 
 
 class Train(Section):
@@ -189,6 +204,7 @@ class Train(Section):
     precision: Precision
     grid_every: Count
     flips: bool
+    augment: Literal["none", "geometric"]
     devices: Count
     deterministic: bool
     accumulate: Count
@@ -249,6 +265,13 @@ class Params(Section):
                 "objective.matching_aware: needs model.discriminator_text: true "
                 "(a discriminator without text cannot tell a wrong caption); set one of the two"
             )
+        for key, without in NOT_IN.items():
+            section, name = key.split(".")
+            systems, off = without
+            if self.model.name in systems and getattr(getattr(self, section), name) != off:
+                raise ValueError(
+                    f"{key}: model.name {self.model.name} has no such part; set it to {yaml.safe_dump(off).split()[0]}"
+                )
         if self.refine.to and (self.images.size, self.train.size) != (self.refine.to[0], 64):
             raise ValueError(
                 f"refine.to: a second stage of {self.refine.to[0]} pixels needs images.size: {self.refine.to[0]} and "

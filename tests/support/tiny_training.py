@@ -27,8 +27,8 @@ ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
 SEED = 3
 SETTINGS: dict[str, Any] = {
     "seed": SEED, "batch_size": 4, "lr": 2e-4, "discriminator_lr": None, "lr_halving": None, "lr_cooldown": 0.0,
-    "beta1": 0.5, "beta2": 0.999, "ema_decay": 0.9, "precision": "fp32", "grid_every": 2, "flips": False, "devices": 1,
-    "deterministic": False, "accumulate": 1,
+    "beta1": 0.5, "beta2": 0.999, "ema_decay": 0.9, "precision": "fp32", "grid_every": 2, "flips": False,
+    "augment": "none", "devices": 1, "deterministic": False, "accumulate": 1,
 }  # fmt: skip
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from textbloom.models import dcgan, gan_cls, stackgan
+from torch import Tensor
+
+from textbloom.models import dcgan, gan_cls, stackgan, textbloom
 from textbloom.models.base import Architecture, Discriminator, Generator
 
-SYSTEMS = {"dcgan": dcgan.build, "gan-cls": gan_cls.build, "stackgan": stackgan.build}
+SYSTEMS = {"dcgan": dcgan.build, "gan-cls": gan_cls.build, "stackgan": stackgan.build, "textbloom": textbloom.build}
 REFINEMENTS = {"stackgan": stackgan.refine}
 
 
@@ -21,6 +23,14 @@ def build(name: str, **architecture: Any) -> tuple[Generator, Discriminator]:
 def refine(first: Generator, name: str, **architecture: Any) -> tuple[Generator, Discriminator]:
     """The second stage of the system `name`, a key of REFINEMENTS, on its trained `first` generator."""
     return REFINEMENTS[name](Architecture(**architecture), first)
+
+
+def fit_text(generator: Generator, discriminator: Discriminator, embeddings: Tensor) -> None:
+    """Before training, let both networks take what statistics they use from the training captions, [R, D]."""
+    for network in (generator, discriminator):
+        for part in network.modules():
+            if isinstance(part, textbloom.TextDirections):
+                part.fit(embeddings)
 
 
 def generator_of(config: Mapping[str, Any]) -> Generator:

@@ -18,6 +18,8 @@ class Architecture:
     features: width F of the narrowest layer.
     text_projection: length P of the projected text.
     discriminator_text: whether the discriminator sees the text.
+    backbone: a pretrained network, pictures to feature maps, for a discriminator that judges by one.
+    backbone_side: side in pixels to which pictures are resized for it.
     """
 
     size: int
@@ -26,6 +28,8 @@ class Architecture:
     features: int
     text_projection: int
     discriminator_text: bool
+    backbone: "Frozen | None" = None
+    backbone_side: int = 96
 
 
 class Generator(nn.Module, ABC):
@@ -64,10 +68,26 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def score(self, features: list[Tensor], text: Tensor | None) -> Tensor:
-        """Features and projected text to logits (no sigmoid), [B], or [B, H] where H heads judge each picture.
+        """Features and projected text to logits (no sigmoid), [B], or [B, L] where a picture gets several of them.
 
         A logit above 0 means that the picture is real and matches its text.
         """
+
+    @property
+    def logit_weights(self) -> Tensor | None:
+        """What each of the L logits counts in a loss, [L]; None where there is one a picture, which counts 1."""
+        return None
+
+    def frozen_features(self, images: Tensor) -> list[Tensor]:
+        """The part of `features` that training does not change, so that one pass of it may serve several steps.
+
+        It is the pictures themselves where no part of the network is frozen.
+        """
+        return [images]
+
+    def learned_features(self, frozen: list[Tensor]) -> list[Tensor]:
+        """The features, of what `frozen_features` gave."""
+        return self.features(frozen[0])
 
     def forward(self, images: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits and features of one pass."""

@@ -8,9 +8,13 @@ to make changed pictures (Zhao et al. 2020, arXiv 2006.10738; Karras et al. 2020
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from textbloom.core.seeding import generator_for
+
+SHIFT = 1 / 8  # of the side, at most, in either direction
+CUT = 1 / 5  # side of the square that is cut out, as a share of the picture's
 
 # Pictures [B, 3, S, S] in [-1, 1] and a stream of random numbers on their device, to pictures of the same shape.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -19,6 +23,32 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 def none(images: Tensor, stream: torch.Generator) -> Tensor:
     """The augmentation that changes nothing."""
     return images
+
+
+def geometric(images: Tensor, stream: torch.Generator) -> Tensor:
+    """Each picture mirrored or not, shifted by whole pixels, and with a square cut out, which is grey then.
+
+    What leaves at one side is filled by reflection. Colours stay, because captions name them.
+    """
+    count, _, side, _ = images.shape
+    device = images.device
+    most = round(SHIFT * side)
+    mirror = torch.randint(0, 2, (count,), generator=stream, device=device)
+    shift = torch.randint(-most, most + 1, (count, 2), generator=stream, device=device)
+    corner = torch.rand(count, 2, generator=stream, device=device) * (1 - CUT)
+    # Coordinates of a picture go from -1 to 1: width first, then height.
+    transform = torch.zeros(count, 2, 3, device=device)
+    transform[:, 0, 0] = 1.0 - 2.0 * mirror
+    transform[:, 1, 1] = 1.0
+    transform[:, :, 2] = shift * (2.0 / side)
+    places = F.affine_grid(transform, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, places, mode="nearest", padding_mode="reflection", align_corners=False)
+    axis = (torch.arange(side, device=device) + 0.5) / side
+    inside = (axis >= corner[:, :, None]) & (axis < corner[:, :, None] + CUT)
+    return moved.masked_fill((inside[:, 1, :, None] & inside[:, 0, None, :])[:, None], 0.0)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {"none": none, "geometric": geometric}
 
 
 def mirror_choices(count: int, seed: int, epoch: int) -> Tensor:

@@ -17,7 +17,7 @@ from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import Prepared
 from textbloom.models.base import pretrained
-from textbloom.training import loop
+from textbloom.training import augmentation, loop
 from textbloom.training.batches import Batches
 from textbloom.training.distributed import Ranks, one_line_for_a_lost_process
 from textbloom.training.loop import Log, ProgressInputs
@@ -51,6 +51,7 @@ class Settings:
     precision: str
     grid_every: int
     flips: bool
+    augment: str
     devices: int
     deterministic: bool
     accumulate: int
@@ -166,6 +167,7 @@ def _trainer(
         schedule=schedule,
         autocast=runtime.autocast_dtype(settings.precision, device),
         accumulate=settings.accumulate,
+        augment=augmentation.AUGMENTATIONS[settings.augment],
     )
 
 

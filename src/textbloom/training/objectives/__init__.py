@@ -1,14 +1,22 @@
 """The objectives: what the two networks of a system learn from."""
 
+from dataclasses import fields
 from typing import Any
 
 from textbloom.training.objectives.base import Objective
 from textbloom.training.objectives.gan_cls import GanCls
+from textbloom.training.objectives.hinge import Hinge
 
 # The three published systems share one objective, each with its own weights (presets/).
-OBJECTIVES: dict[str, type[Objective]] = {"dcgan": GanCls, "gan-cls": GanCls, "stackgan": GanCls}
+OBJECTIVES: dict[str, type[GanCls | Hinge]] = {
+    "dcgan": GanCls,
+    "gan-cls": GanCls,
+    "stackgan": GanCls,
+    "textbloom": Hinge,
+}
 
 
 def build(name: str, **settings: Any) -> Objective:
-    """The objective of the system `name`; `settings` are the keys of `objective` in params.yaml."""
-    return OBJECTIVES[name](**settings)
+    """The objective of the system `name`; of `settings`, the keys of `objective` in params.yaml, it takes its own."""
+    own = {field.name for field in fields(OBJECTIVES[name])}
+    return OBJECTIVES[name](**{key: value for key, value in settings.items() if key in own})

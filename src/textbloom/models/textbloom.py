@@ -1,0 +1,288 @@
+"""The project's own system: every layer of its generator hears noise and caption, and frozen features judge.
+
+The generator is residual, with conditional batch norm (Brock et al. 2019, arXiv 1809.11096), StackGAN's conditioning
+augmentation and a grain of noise at every size (Karras et al. 2019, arXiv 1812.04948, section 3.2). Most of the
+discriminator is a pretrained network that never changes; small heads judge random mixtures of its features (Sauer et
+al. 2021, arXiv 2111.01007), beside a small discriminator of the pixels, since such features hardly know colours. Each
+gives a logit of the picture alone and the dot product with its text (Miyato and Koyama 2018, arXiv 1802.05637).
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from textbloom.models import base
+from textbloom.models.base import Architecture
+from textbloom.models.stackgan import Conditioning
+
+START = 4  # side in pixels of the generator's first map
+MIXTURE = 32  # channels of each mixture of frozen features
+HEAD = (64, 64)  # widths of a head's two convolutions
+PIXELS = (32, 64, 128, 256)  # widths of the four convolutions on the pixels
+MATCHED = 64  # length of the vectors whose dot product says how well picture and text match
+DIRECTIONS = 128  # of the captions' embeddings, by their variance, that the networks look at
+EVENNESS = 0.25  # a direction's variance v becomes v to the power 1 - 2 · 0.25: 0 leaves it, 0.5 makes all alike
+
+
+def build(architecture: Architecture) -> tuple["Generator", "Discriminator"]:
+    """Both networks; without a backbone the discriminator is the small one of the pixels alone."""
+    return Generator(architecture), Discriminator(architecture)
+
+
+class TextDirections(nn.Module):
+    """Embeddings [B, D] to their main directions [B, P], small ones raised: sentences' vectors differ in few numbers.
+
+    P is DIRECTIONS, or D where that is less. Until `fit` has seen the captions, these are the first P numbers.
+    """
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__()
+        self.dim = min(embedding_dim, DIRECTIONS)
+        self.mean: Tensor
+        self.directions: Tensor
+        self.register_buffer("mean", torch.zeros(embedding_dim))
+        self.register_buffer("directions", torch.eye(embedding_dim, self.dim))
+
+    @torch.no_grad()
+    def fit(self, embeddings: Tensor) -> None:
+        """Take mean and main directions from embeddings [R, D]; the directions then have variance 1 on average."""
+        wide = embeddings.double()
+        mean = wide.mean(0)
+        variances, vectors = torch.linalg.eigh((wide - mean).T @ (wide - mean) / len(wide))
+        variances, vectors = variances.flip(0)[: self.dim].clamp_min(1e-9), vectors.flip(1)[:, : self.dim]
+        # An eigenvector's sign is arbitrary: its largest entry shall be positive.
+        signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
+        scales = variances**-EVENNESS
+        scales /= (variances * scales.square()).mean().sqrt()
+        self.mean.copy_(mean)
+        self.directions.copy_(vectors * signs * scales)
+
+    def forward(self, text: Tensor) -> Tensor:
+        return (text - self.mean) @ self.directions
+
+
+class Generator(base.Generator):
+    """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 8, 16, 32, …
+
+    The noise is z, then ε of the conditioning augmentation, then the grain of each up-sampled size: 8 · 8 numbers,
+    16 · 16 and so on.
+    """
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        ups = (a.size // START).bit_length() - 1
+        assert a.size == START << ups > START, f"picture size {a.size}: a power of two from 8 on"
+        widths = [a.features * min(8, 1 << power) for power in range(ups, -1, -1)]
+        self._split = [a.noise_dim, a.text_projection, *((START << up) ** 2 for up in range(1, ups + 1))]
+        self.noise_dim = sum(self._split)
+        self.text = TextDirections(a.embedding_dim)
+        self.conditioning = Conditioning(self.text.dim, a.text_projection)
+        condition = a.noise_dim + a.text_projection
+        self.start = nn.Linear(condition, START * START * widths[0])
+        self.blocks = nn.ModuleList(UpBlock(before, after, condition) for before, after in pairwise(widths))
+        self.norm = ConditionalNorm(widths[-1], condition)
+        self.colours = nn.Conv2d(widths[-1], 3, 3, 1, 1)
+
+    def forward(self, noise: Tensor, text: Tensor) -> Tensor:
+        z, spread, *grains = noise.split(self._split, dim=1)
+        condition = torch.cat([z, self.conditioning(self.text(text), spread)], dim=1)
+        # Places come before channels, as they do in the memory of a channels-last map.
+        x = self.start(condition).unflatten(1, (START, START, -1)).permute(0, 3, 1, 2)
+        for block, grain in zip(self.blocks, grains, strict=True):
+            x = block(x, condition, grain)
+        x = self.colours(F.leaky_relu(self.norm(x, condition), 0.2))
+        return torch.tanh(x.float())  # bfloat16 has steps of 1/256 near 1
+
+    def divergence(self, text: Tensor) -> Tensor:
+        return self.conditioning.divergence(self.text(text))
+
+
+class ConditionalNorm(nn.Module):
+    """Batch norm whose scale and shift are linear in the condition [B, C]."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.scale_and_shift = nn.Linear(condition, 2 * channels)
+        nn.init.normal_(self.scale_and_shift.weight, std=0.5 / math.sqrt(condition))
+        nn.init.zeros_(self.scale_and_shift.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.scale_and_shift(condition).to(x.dtype)[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(shift, self.norm(x), 1 + scale)
+
+
+class UpBlock(nn.Module):
+    """Maps [B, C, h, w] to [B, F, 2h, 2w], with the condition before each convolution and the grain [B, 4hw] between.
+
+    One norm stands before the up-sampling: element-wise work on large maps costs more than the convolutions.
+    """
+
+    def __init__(self, before: int, after: int, condition: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([ConditionalNorm(before, condition), ConditionalNorm(after, condition)])
+        self.convolutions = nn.ModuleList([nn.Conv2d(before, after, 3, 1, 1), nn.Conv2d(after, after, 3, 1, 1)])
+        self.shortcut = nn.Conv2d(before, after, 1, bias=False)
+        self.grain = nn.Parameter(torch.zeros(after, 1, 1))
+
+    def forward(self, x: Tensor, condition: Tensor, grain: Tensor) -> Tensor:
+        y = self.convolutions[0](_doubled(F.leaky_relu(self.norms[0](x, condition), 0.2)))
+        y = y + self.grain.to(y.dtype) * grain.view(-1, 1, *y.shape[2:]).to(y.dtype)
+        y = self.convolutions[1](F.leaky_relu(self.norms[1](y, condition), 0.2))
+        return y + _doubled(self.shortcut(x))
+
+
+class Discriminator(base.Discriminator):
+    """Pictures [B, 3, S, S] to features [B, 1 + MATCHED, h, w] of every head, the one of the pixels last.
+
+    The first channel is the head's logit of the picture alone, at each place; the others are matched with the text.
+    """
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.backbone = a.backbone
+        self._side = a.backbone_side
+        scales: list[torch.Size] = []
+        if self.backbone is not None:
+            with torch.no_grad():
+                scales = [scale.shape for scale in self.backbone(torch.zeros(1, 3, self._side, self._side))]
+        self.mixture = RandomMixture([channels for _, channels, _, _ in scales])
+        self.text = TextDirections(a.embedding_dim) if a.discriminator_text else None
+        text = self.text.dim if self.text else 0
+        heads = [Head(MIXTURE, side, HEAD, text, grouped=True) for _, _, _, side in scales]
+        heads.append(Head(3, a.size, PIXELS, text, grouped=False))
+        self.heads = nn.ModuleList(heads)
+        places = [head.side**2 for head in heads]
+        self._weights: Tensor
+        self.register_buffer("_weights", torch.cat([torch.full((n,), 1 / n) for n in places]), persistent=False)
+
+    @property
+    def logit_weights(self) -> Tensor:
+        """Each head counts as much as any other, however many places it has."""
+        return self._weights
+
+    def frozen_features(self, images: Tensor) -> list[Tensor]:
+        if self.backbone is None:
+            return [images]
+        side = (self._side, self._side)
+        enlarged = F.interpolate(images, side, mode="bilinear", align_corners=False)
+        # The gradients of depthwise convolutions take twice the time in bfloat16 on a CPU, its values half the time.
+        device = images.device.type
+        wide = device == "cpu" and images.requires_grad and torch.is_grad_enabled()
+        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not wide):
+            scales = self.backbone(enlarged)
+        return [*self.mixture(scales), images]
+
+    def learned_features(self, frozen: list[Tensor]) -> list[Tensor]:
+        return [head(scale) for head, scale in zip(self.heads, frozen, strict=True)]
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return self.learned_features(self.frozen_features(images))
+
+    def project(self, text: Tensor) -> Tensor | None:
+        """[B, D] to the vectors of all heads, [B, H · MATCHED]."""
+        if self.text is None:
+            return None
+        directions = self.text(text)
+        return torch.cat([head.get_submodule("text")(directions) for head in self.heads], dim=1)
+
+    def score(self, features: list[Tensor], text: Tensor | None) -> Tensor:
+        """[B, L]: one logit for each place of each head."""
+        logits = [scale[:, 0].flatten(1).float() for scale in features]
+        if text is not None:
+            for index, (scale, vector) in enumerate(zip(features, text.float().split(MATCHED, dim=1), strict=True)):
+                matches = (scale[:, 1:].float() * vector[:, :, None, None]).sum(1) / math.sqrt(MATCHED)
+                logits[index] = logits[index] + matches.flatten(1)
+        return torch.cat(logits, dim=1)
+
+
+class RandomMixture(nn.Module):
+    """Feature maps, finest first, to as many mixtures over their channels and with all coarser maps.
+
+    The mixing convolutions are random and are not trained, so that no head can choose a few channels that give the
+    generator away (Sauer et al. 2021, section 3.2).
+    """
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        self.channels = nn.ModuleList(nn.Conv2d(count, MIXTURE, 1, bias=False) for count in channels)
+        self.scales = nn.ModuleList(nn.Conv2d(MIXTURE, MIXTURE, 3, 1, 1, bias=False) for _ in channels[1:])
+        for convolution in [*self.channels, *self.scales]:
+            nn.init.kaiming_normal_(convolution.weight, a=1.0)
+        self.requires_grad_(False)
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        over_channels = [mix(scale) for mix, scale in zip(self.channels, maps, strict=True)]
+        mixed = [over_channels.pop()]
+        for own, mix in zip(reversed(over_channels), reversed(self.scales), strict=True):
+            coarser = F.interpolate(mixed[0], own.shape[2:], mode="bilinear", align_corners=False)
+            mixed.insert(0, mix(own + coarser) * math.sqrt(0.5))  # the sum of two has twice the variance
+        return mixed
+
+
+class Head(nn.Module):
+    """Maps [B, C, h, w] to features [B, 1 + MATCHED, side, side]: convolutions that halve what is larger than 4 × 4."""
+
+    def __init__(self, channels: int, side: int, widths: tuple[int, ...], text: int, grouped: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in widths:
+            halve = side > 4
+            layers.append(spectral_norm(nn.Conv2d(channels, width, *((4, 2, 1) if halve else (3, 1, 1)))))
+            layers += [nn.GroupNorm(width // 16, width)] if grouped else []
+            layers.append(nn.LeakyReLU(0.2))
+            channels, side = width, side // 2 if halve else side
+        self.side = side
+        self.body = nn.Sequential(*layers)
+        self.realness = spectral_norm(nn.Conv2d(channels, 1, 1))
+        self.picture = spectral_norm(nn.Conv2d(channels, MATCHED, 1))
+        self.text = spectral_norm(nn.Linear(text, MATCHED)) if text else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        body = self.body(maps)
+        return torch.cat([self.realness(body), self.picture(body)], dim=1)
+
+
+class SpectralNorm(nn.Module):
+    """A weight divided by its largest singular value, by power iteration (Miyato et al. 2018, arXiv 1802.05957).
+
+    torch.nn.utils.parametrizations.spectral_norm computes in autocast's type, and goes on iterating in the generator's
+    step, where the weight stands still.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        matrix = weight.detach().flatten(1)
+        self.u: Tensor
+        self.v: Tensor
+        self.register_buffer("u", F.normalize(torch.randn(len(matrix)), dim=0))
+        self.register_buffer("v", torch.zeros(matrix.shape[1]))
+        for _ in range(15):
+            self._iterate(matrix)
+
+    @torch.no_grad()
+    def _iterate(self, matrix: Tensor) -> None:
+        # New tensors: autograd may still need the vectors of an earlier pass.
+        self.v = F.normalize(matrix.t().mv(self.u), dim=0)
+        self.u = F.normalize(matrix.mv(self.v), dim=0)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)
+            if self.training and weight.requires_grad:
+                self._iterate(matrix)
+            return weight / self.u.dot(matrix.mv(self.v))
+
+
+def spectral_norm(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    """The layer with its weight under a SpectralNorm."""
+    parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+    return layer
+
+
+def _doubled(maps: Tensor) -> Tensor:
+    return F.interpolate(maps, scale_factor=2, mode="nearest")
