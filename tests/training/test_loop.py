@@ -61,7 +61,6 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, at):
         train(tmp_path / "cut", after_step=kill)
     resumed, again = train(tmp_path / "cut")
     assert same(whole, resumed) and log.losses == again.losses and torch.equal(log.sheets, again.sheets)
-    assert list(log.losses[0]) == list(again.losses[0])
     assert again.steps_here == 9 - (at if at % 3 else at - 1)  # an epoch's last step is saved after it was told
 
 

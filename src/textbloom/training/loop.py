@@ -65,7 +65,7 @@ def train(
     finite, or memory runs out; the last finite state stays in `folder`.
     """
     state = checkpoint.file(folder)
-    history: dict[str, Any] = {"terms": [], "sums": [], "losses": [], "sheet_epochs": []}
+    history: dict[str, Any] = {"losses": [], "sums": {}, "sheet_epochs": []}
     sheets = torch.empty(0, *_sheet(trainer, inputs).shape, dtype=torch.uint8)
     if state.exists():
         history, sheets = checkpoint.restore(state, trainer)
@@ -74,8 +74,8 @@ def train(
         trainer.device,
         f"{folder}: the training processes find unlike states there: their machines must share the project's folder",
     )
-    sums = LossSums(history["terms"], history["sums"], trainer.device)
-    rows: list[dict[str, float]] = [dict(zip(history["terms"], row, strict=True)) for row in history["losses"]]
+    rows: list[dict[str, float]] = history["losses"]
+    sums: dict[str, Any] = history["sums"]  # of this epoch's losses, on the device: reading them waits for it
     per_epoch = batches.steps_per_epoch
     first_step, started = trainer.step, time.monotonic()
     saved = looked = started
@@ -83,27 +83,28 @@ def train(
     def save() -> None:
         nonlocal saved
         _check_weights(trainer, section, state)
-        logged = sums.state() | {"losses": [list(row.values()) for row in rows]}
-        checkpoint.save(state, trainer, history | logged, sheets)
+        logged = {name: float(total) for name, total in sums.items()}
+        checkpoint.save(state, trainer, history | {"sums": logged}, sheets)
         saved = time.monotonic()
 
     total, earlier = epochs * per_epoch * batches.batch_size, first_step * batches.batch_size
     with progress(None, "train", "images", total, hidden=not trainer.ranks.first, done=earlier) as bar:
         for epoch in range(first_step // per_epoch, epochs):
             for images, text in batches.epoch(epoch, first_step=trainer.step - epoch * per_epoch):
-                sums.add(_advanced(trainer, images, text, section))
+                for name, loss in _advanced(trainer, images, text, section).items():
+                    sums[name] = sums.get(name, 0.0) + loss.double()
                 done = trainer.step - epoch * per_epoch
                 bar.update(batches.batch_size)
                 if done % LOOK_STEPS == 0 or done == per_epoch or time.monotonic() - looked > LOOK_SECONDS:
                     looked = time.monotonic()
-                    means = sums.means(done)
+                    means = {name: float(total) / done for name, total in sums.items()}
                     _check_losses(means, trainer.step, section, state)
                     losses = f"D {means['discriminator']:.3f} G {means['generator']:.3f}"
                     bar.set_postfix_str(f"epoch {epoch + 1}/{epochs} {losses}", refresh=False)
                     if time.monotonic() - saved > SAVE_SECONDS and done != per_epoch:
                         save()
                 after_step(trainer.step)
-            rows.append(sums.means(per_epoch))
+            rows.append(means)
             sums.clear()
             if first_warning(trainer, rows) == epoch + 1 and trainer.ranks.first:
                 bar.write(f"warning: {trainer.objective.warning(rows)}", file=sys.stderr)
@@ -126,29 +127,6 @@ def first_warning(trainer: Trainer, losses: list[dict[str, float]]) -> int | Non
     if trainer.objective.warning(losses) is None:
         return None
     return next(count for count in range(1, len(losses) + 1) if trainer.objective.warning(losses[:count]))
-
-
-class LossSums:
-    """The sum over an epoch's steps of each loss, kept on the device: to read one waits for all steps before it."""
-
-    def __init__(self, terms: list[str], sums: list[float], device: torch.device) -> None:
-        self._terms = terms
-        self._sums = torch.tensor(sums, dtype=torch.float64, device=device)
-
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        if not self._terms:
-            self._terms = list(losses)
-            self._sums = self._sums.new_zeros(len(losses))
-        self._sums += torch.stack(list(losses.values()))
-
-    def means(self, steps: int) -> dict[str, float]:
-        return dict(zip(self._terms, (self._sums / steps).tolist(), strict=True))
-
-    def clear(self) -> None:
-        self._sums.zero_()
-
-    def state(self) -> dict[str, Any]:
-        return {"terms": self._terms, "sums": self._sums.tolist()}
 
 
 def _advanced(trainer: Trainer, images: Tensor, text: Tensor, section: str) -> dict[str, Tensor]:

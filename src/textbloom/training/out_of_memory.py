@@ -1,7 +1,7 @@
 """What a person is told when a training step does not fit in memory: a batch size that was tried and does."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
@@ -29,38 +29,23 @@ def advice(
         shares: the batch is so many times the pictures at once, in micro-batches and on several devices.
         section: that of params.yaml to name.
     """
-    _release_memory(error)
     what = f"{section}.batch_size: a step of {at_once * shares} pictures does not fit in memory"
-    halves = list(_halves(at_once))
-    if smaller_step is None and halves:
-        return UserError(f"{what}; try {halves[0] * shares}, or a larger {section}.accumulate")
-    fits = next((half for half in halves if smaller_step and _fits(smaller_step, half)), None)
-    if fits is None:
-        least = f", nor does one of {halves[-1] * shares}" if halves else ""
-        return UserError(f"{what}{least}: lower model.features or the pictures' size")
-    mend = f"set {section}.batch_size to {fits * shares}, or {section}.accumulate higher"
-    return UserError(f"{what}, one of {fits * shares} does: {mend}")
-
-
-def _halves(size: int) -> Iterator[int]:
-    """`size` halved again and again, while there are the two pictures that batch statistics need."""
-    while size >= 4:
+    if smaller_step is None:
+        return UserError(f"{what}; try {at_once // 2 * shares}, or a larger {section}.accumulate")
+    size = at_once
+    while size >= 4:  # batch statistics need two pictures at least
         size //= 2
-        yield size
-
-
-def _fits(step: Callable[[int], object], size: int) -> bool:
-    try:
-        step(size)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        _release_memory(error)
-        return False
-    return True
-
-
-def _release_memory(error: RuntimeError) -> None:
-    traceback.clear_frames(error.__traceback__)  # the failed step's frames hold its activations
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        traceback.clear_frames(error.__traceback__)  # the failed step's frames hold its activations
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            smaller_step(size)
+        except RuntimeError as again:
+            if not is_out_of_memory(again):
+                raise
+            error = again
+        else:
+            mend = f"set {section}.batch_size to {size * shares}, or {section}.accumulate higher"
+            return UserError(f"{what}, one of {size * shares} does: {mend}")
+    least = f", nor does one of {size * shares}" if size < at_once else ""
+    return UserError(f"{what}{least}: lower model.features or the pictures' size")

@@ -89,7 +89,17 @@ def run(
         files: all files that decide the run, beside its arguments.
     """
     device = runtime.device()
-    batches = _batches(data, settings, device, ranks)
+    batches = Batches(
+        data,
+        settings.batch_size,
+        settings.seed,
+        device,
+        settings.size,
+        ranks,
+        settings.accumulate,
+        settings.section,
+        settings.flips,
+    )
     trainer = _trainer(networks, objective, settings, device, ranks, batches.steps_per_epoch)
     shown = torch.randperm(len(data), generator=generator_for(settings.seed, "progress captions"))[:SHOWN]
     stream = generator_for(settings.seed, "progress noise")
@@ -127,20 +137,6 @@ def run(
         resume.remove(folder)
 
 
-def _batches(data: Prepared, settings: Settings, device: torch.device, ranks: Ranks) -> Batches:
-    return Batches(
-        data,
-        settings.batch_size,
-        settings.seed,
-        device,
-        settings.size,
-        ranks,
-        settings.accumulate,
-        settings.section,
-        settings.flips,
-    )
-
-
 def _trainer(
     networks: Networks,
     objective: Objective,
@@ -172,8 +168,9 @@ def _trainer(
 
 
 def write_losses(path: Path, losses: list[dict[str, float]]) -> None:
-    """One row an epoch (from 1): the epoch's mean of each loss and term, six significant digits."""
-    table = pd.DataFrame(losses)
+    """One row an epoch (from 1): the epoch's mean of both losses and of each term, six significant digits."""
+    losses_first = sorted(losses[0], key=lambda name: (name.startswith(("d_", "g_")), name))
+    table = pd.DataFrame(losses, columns=losses_first)
     table.insert(0, "epoch", range(1, len(losses) + 1))
     write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
