@@ -35,6 +35,7 @@ def main() -> None:
         {
             "network": network,
             "first": of_first["network"],
+            "pretrained": of_first["pretrained"],
             "objective": p.objective.model_dump(),
             **load_metadata(config.EMBEDDINGS),
         },

@@ -6,7 +6,7 @@ from textbloom.core.tensors import load_metadata, load_tensors
 from textbloom.dataset.eval_split import load_eval_split
 from textbloom.sampling.generator import load_generator
 from textbloom.viz import samples
-from textbloom.viz.curves import loss_curves
+from textbloom.viz.curves import distance_curves, loss_curves
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
     for name, sheet in sheets.items():
         sheet.save(config.PLOTS / f"{name}.png")
     loss_curves(folder / trained_folder.LOSSES, config.PLOTS / "losses.png")
+    distance_curves(config.MEMORISATION, config.PLOTS / "memorisation.png")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ ENCODER_METRICS = Path("metrics/encoder.json")
 TRAIN_METRICS = Path("metrics/train.json")
 REFINE_METRICS = Path("metrics/refine.json")
 EVAL_METRICS = Path("metrics/eval.json")
+INTERVALS = Path("plots/intervals.csv")  # of the values of eval.json, which `dvc metrics diff` compares without them
+MEMORISATION = Path("plots/memorisation.csv")
 PROVENANCE = Path("metrics/provenance")  # versions, device, revision, seconds: `dvc metrics diff` never compares these
 
 PLOTS = Path("plots")
@@ -233,6 +235,8 @@ class Evaluate(Section):
     layer: Annotated[str, BeforeValidator(_name)] | None
     samples: Annotated[int, Field(ge=100)]
     generator: Literal["ema", "raw"]
+    text_encoder: str
+    allow_training_network: bool
 
 
 class Sample(Section):

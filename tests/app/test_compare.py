@@ -42,7 +42,7 @@ def test_the_command_leaves_a_picture_and_the_measures_of_each_system(projects):
     found = json.loads(Path("../out/comparison.json").read_text())["systems"]
     assert list(found) == ["A", "B"]
     # What does not depend on the generator is the same for all: the ceiling is judged in this project's text space.
-    for key in ("retrieval_at_10_real", "retrieval_at_1_real", "real_floor", "n_fake", "n_real"):
+    for key in ("retrieval_at_10_real", "retrieval_at_1_real", "floor", "n_fake", "n_real"):
         assert found["A"][key] == found["B"][key]
     assert found["A"]["frechet_distance"] != found["B"]["frechet_distance"]
 
@@ -57,7 +57,7 @@ def test_a_system_that_paints_the_real_pictures_is_perfect_beside_one_that_does_
     monkeypatch.setattr(compare.System, "pictures", pictures)
     found = compare.measure([real, untrained], prepared_project.evaluator(110), 1)
     assert found["real"]["frechet_distance"] == pytest.approx(0, abs=1e-4)
-    assert found["untrained"]["frechet_distance"] > found["real"]["real_floor"]
+    assert found["untrained"]["frechet_distance"] > found["real"]["floor"]
     assert found["real"]["retrieval_at_10"] == found["real"]["retrieval_at_10_real"] > 0.9
 
 

@@ -7,6 +7,8 @@ from support import prepared_project
 from support.prepared_project import Classifier, Coarse
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
+from textbloom.text import pretrained
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -16,4 +18,5 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     prepared_project.write(tmp_path)
     prepared_project.write_real_features(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pretrained, "load", lambda name: prepared_project.Words())
     return tmp_path

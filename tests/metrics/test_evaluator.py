@@ -14,7 +14,7 @@ from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_image_ids, load_tensors, save_tensors
 from textbloom.metrics import colour_accuracy, evaluator
-from textbloom.metrics.evaluation import Evaluation
+from textbloom.metrics.evaluation import Estimate, Evaluation
 from textbloom.metrics.evaluator import Evaluator
 
 COLOURS = {"red": [200, 20, 20], "green": [20, 200, 20], "blue": [20, 20, 200], "white": [240, 240, 240]}
@@ -27,7 +27,7 @@ def test_the_features_of_each_side_are_those_of_its_own_pictures(project):
         (found.real.other_features, found.real.split.others.images.all()),
         (found.real.compared, found.real.images),
     ):
-        assert torch.equal(features.features, found.extractor(images, "the same").features)
+        assert torch.equal(features.features, found.judge(images, "the same").features)
 
 
 def test_of_very_many_other_pictures_a_seeded_part_is_looked_at(project, monkeypatch):
@@ -64,7 +64,9 @@ def plain(project: Path) -> Path:
 
 
 def measured(found: Evaluator, generated: Tensor) -> dict[str, float]:
-    return colour_accuracy.measure(Evaluation(found.real, generated, found.real.compared))
+    nothing = torch.empty(0)
+    values = colour_accuracy.measure(Evaluation(found.real, generated, found.real.compared, nothing, nothing))
+    return {name: value.value for name, value in values.items() if isinstance(value, Estimate)}
 
 
 def test_colours_are_compared_with_the_rows_of_the_same_image_id(plain):

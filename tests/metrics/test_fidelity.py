@@ -1,5 +1,6 @@
 """The fidelity measures against closed forms, identities and torch-fidelity's own end-to-end run."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch_fidelity
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity import FeatureExtractorBase
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom.core.errors import UserError
@@ -48,6 +50,26 @@ def test_fewer_samples_than_dimensions_still_give_the_frechet_distance():
     cross = torch.linalg.matrix_norm(x @ y.T, ord="nuc")
     expected = (first.mean(0) - second.mean(0)).square().sum() + x.square().sum() + y.square().sum() - 2 * cross
     assert fidelity.frechet_distance(first, second) == pytest.approx(expected.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("count", "dim"), [(60, 8), (40, 90)])
+def test_distances_from_inner_products_are_those_of_torch_fidelity(count: int, dim: int):
+    fake, real = cloud(count, dim, seed=1), cloud(count, dim, shift=0.5)
+    pairs = fidelity.Pairs(fake, real)
+    part = torch.arange(0, count, 2)
+    for places in (torch.arange(count), part):
+        expected = fidelity.frechet_distance(fake[places].double(), real[places].double())
+        assert pairs.frechet(places) == pytest.approx(expected, rel=1e-4)
+    # One subset of all pictures is what torch-fidelity's mean over subsets estimates.
+    kernel = kid_features_to_metric(fake, real, kid_subset_size=count, kid_subsets=1, verbose=False)
+    assert pairs.kernel(torch.arange(count)) == pytest.approx(kernel[KEY_METRIC_KID_MEAN], rel=1e-3)
+
+
+def test_the_floor_falls_as_one_over_the_number_of_pictures():
+    everything = cloud(8000)
+    found = [fidelity.floor(everything, size, seed=0) for size in (250, 500, 1000, 2000)]
+    for larger, smaller in pairwise(found):
+        assert larger / smaller == pytest.approx(2, rel=0.2)
 
 
 def test_the_kernel_distance_is_about_zero_for_one_distribution_and_grows_with_the_shift():

@@ -55,7 +55,7 @@ def test_an_experiment_runs_only_what_reads_the_key_and_the_way_back_runs_nothin
 
 def test_an_experiment_in_a_copy_uses_that_copys_code(project):
     mark = "print('this is the code of the copy')\n"
-    script = project.folder / "src/textbloom/training/report.py"
+    script = project.folder / "src/textbloom/training/run.py"
     original = script.read_text(encoding="utf-8")
     script.write_text(original + mark, encoding="utf-8")
     try:

@@ -23,7 +23,10 @@ STAGES = [
     "evaluate",
     "sample",
 ]
-TINY = ["drawn.count=460", "evaluate.samples=100", "model.features=4", "train.epochs=2", "train.batch_size=128"]
+TINY = [
+    "drawn.count=460", "evaluate.samples=100", "evaluate.extractor=efficientnet-lite0", "model.features=4",
+    "train.epochs=2", "train.batch_size=128",
+]  # fmt: skip
 BIN = Path(sys.executable).parent
 
 

@@ -78,6 +78,7 @@ def _compare(options: argparse.Namespace) -> None:
     from textbloom.dataset.eval_split import load_eval_split
     from textbloom.features import extractor
     from textbloom.metrics.evaluator import Evaluator
+    from textbloom.text import pretrained
     from textbloom.viz.samples import choose
 
     if options.rows < 1:
@@ -97,9 +98,11 @@ def _compare(options: argparse.Namespace) -> None:
         extractor.read_real_features(config.REAL_FEATURES).by(judge, size),
         load_image_ids(config.IMAGE_IDS),
         split,
+        pretrained.load(p.evaluate.text_encoder),
         samples=p.evaluate.samples,
         seed=p.seed,
         attributes=config.attributes(p.data.dataset),
+        allow_training_network=p.evaluate.allow_training_network,
     )
     compare.sheet(systems, choose(split, options.rows, p.seed), p.seed).save(options.out / "comparison.png")
     write_json(options.out / "comparison.json", {"systems": compare.measure(systems, evaluator, p.seed)})

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,17 @@ def open_system(name: str, project: Path) -> System:
 def measure(systems: Sequence[System], evaluator: Evaluator, seed: int) -> dict[str, Any]:
     """The record of metrics/eval.json of each system by name, all for the same captions and noise.
 
-    Retrieval is measured in the text space of this project's prepared data, whatever a system's own encoder is.
+    Retrieval is measured in one text space, whatever a system's own encoder is.
     """
-    noise = _noise(systems, len(evaluator.captions), seed, "compared pictures")
-    return {system.name: evaluator.measure(system.pictures(evaluator.captions, noise)) for system in systems}
+    captions = evaluator.captions
+
+    def make(system: System, places: Tensor, draw: int) -> Tensor:
+        noise = _noise(systems, len(captions), seed, "compared pictures", draw)
+        return system.pictures([captions[place] for place in places.tolist()], noise[places])
+
+    return {
+        system.name: evaluator.measure(partial(make, system), system.generator.config).metrics for system in systems
+    }
 
 
 def sheet(systems: Sequence[System], shown: Examples, seed: int) -> Sheet:
@@ -84,6 +92,6 @@ def sheet(systems: Sequence[System], shown: Examples, seed: int) -> Sheet:
     return Sheet(rows, title=title, headings=headings, tile=128, first_apart=True)
 
 
-def _noise(systems: Sequence[System], count: int, seed: int, purpose: str) -> Tensor:
+def _noise(systems: Sequence[System], count: int, seed: int, purpose: str, draw: int = 0) -> Tensor:
     most = max(system.generator.noise_dim for system in systems)
-    return torch.randn(count, most, generator=generator_for(seed, purpose))
+    return torch.randn(count, most, generator=generator_for(seed, purpose, draw))

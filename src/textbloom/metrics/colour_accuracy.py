@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from textbloom.core.errors import UserError
-from textbloom.metrics.evaluation import Evaluation
+from textbloom.metrics.evaluation import Estimate, Evaluation, Values, mean_of
 from textbloom.metrics.retrieval import derangement
 
 # Radii in half sides. Flowers stand within 0.035 of the middle; their petals reach 0.7, their centres 0.16 or further.
@@ -29,7 +29,7 @@ _NAMES = {"petal_colour": str, "centre_colour": str}
 Images = np.ndarray | torch.Tensor
 
 
-def measure(evaluation: Evaluation) -> dict[str, float]:
+def measure(evaluation: Evaluation) -> Values:
     """`petal_colour_accuracy` and `centre_colour_accuracy`; of pictures whose attributes are not known, nothing.
 
     Each is given also of the drawn originals (`_real`: what the measure itself reaches) and with the names shuffled
@@ -61,8 +61,8 @@ def _attributes(path: Path, image_ids: Sequence[int]) -> pd.DataFrame:
         raise UserError(f"{path} lacks {error}: delete its folder and run `make repro`") from None
 
 
-def _agreement(shown: Sequence[str], named: Sequence[str]) -> float:
-    return sum(a == b for a, b in zip(shown, named, strict=True)) / len(named)
+def _agreement(shown: Sequence[str], named: Sequence[str]) -> Estimate:
+    return mean_of(torch.tensor([a == b for a, b in zip(shown, named, strict=True)]))
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """What a metric may look at: generated pictures with their captions, real ones, and the features of both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from textbloom.core.seeding import generator_for
 from textbloom.dataset.eval_split import EvalSplit
 from textbloom.features.extractor import Features
 
@@ -18,6 +20,8 @@ class RealPictures:
     rows: int64 [n], ascending; which of `split.pictures` are compared, while captions are chosen among all of them.
     features: of `split.pictures`, [N, F].
     other_features: of `split.others`, [M, F].
+    texts: embeddings of the first captions of `split.pictures`, float32 [N, D], by the evaluation's own text encoder.
+    other_texts: the same of `split.others`, [M, D].
     seed: of every random choice that a metric makes.
     attributes: the folder with attributes.csv and palette.json, of drawn flowers; None of other pictures.
     """
@@ -26,6 +30,8 @@ class RealPictures:
     rows: Tensor
     features: Features
     other_features: Features
+    texts: Tensor
+    other_texts: Tensor
     seed: int
     attributes: Path | None
 
@@ -51,11 +57,44 @@ class Evaluation:
 
     generated: uint8 [n, 3, S, S]; picture i was made for the first caption of the real picture `real.rows[i]`.
     features: of `generated`.
+    drawn_again: int64 [C], the places in `generated` of the captions that were drawn several times.
+    draws: features of their pictures, [C, K, F]: K pictures of one caption, each of another noise.
+    inception: whether the judge is the Inception network of the published scores.
     """
 
     real: RealPictures
     generated: Tensor
     features: Features
+    drawn_again: Tensor
+    draws: Tensor
+    inception: bool = False
 
 
-Metric = Callable[[Evaluation], dict[str, float]]
+@dataclass(frozen=True)
+class Estimate:
+    """A value, and how it comes out for a part of the pictures, from which its interval is estimated.
+
+    of: the value for the pictures (or captions) of these places, int64 [m], of `count` in all.
+    repeats: whether a place may come several times: not where pictures are compared with one another, as a picture
+        beside its double would look like a collapsed generator.
+    """
+
+    value: float
+    of: Callable[[Tensor], float]
+    count: int
+    repeats: bool
+
+
+Values = Mapping[str, float | Estimate]
+Metric = Callable[[Evaluation], Values]
+
+
+def mean_of(values: Tensor) -> Estimate:
+    """The estimate of a mean over pictures, from one number a picture, [n]."""
+    values = values.double()
+    return Estimate(float(values.mean()), lambda places: float(values[places].mean()), len(values), repeats=True)
+
+
+def some(count: int, wanted: int, seed: int, purpose: str, index: int = 0) -> Tensor:
+    """`wanted` of `count` indices, a seeded choice without repeats, in random order."""
+    return torch.randperm(count, generator=generator_for(seed, purpose, index))[:wanted]

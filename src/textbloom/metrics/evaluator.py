@@ -1,8 +1,8 @@
 """All metrics of a generator in one flat record: what metrics/eval.json holds."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,39 @@ import torch
 from torch import Tensor
 
 from textbloom.core.errors import UserError
-from textbloom.core.seeding import generator_for
 from textbloom.dataset.eval_split import EvalSplit
+from textbloom.features import inception
 from textbloom.features.extractor import Extractor, Features
-from textbloom.metrics import colour_accuracy, fidelity, retrieval
-from textbloom.metrics.evaluation import Evaluation, Metric, RealPictures
+from textbloom.metrics import colour_accuracy, diversity, fidelity, memorisation, retrieval
+from textbloom.metrics.evaluation import Estimate, Evaluation, Metric, RealPictures, some
+from textbloom.metrics.intervals import interval
+from textbloom.text import TextEncoder
 
-# A new metric is a file beside this one and its function here.
-METRICS: tuple[Metric, ...] = (fidelity.measure, retrieval.measure, colour_accuracy.measure)
+# A new metric is a file beside this one and its function in one of these: does it see pictures through the judge?
+THROUGH_THE_JUDGE: tuple[Metric, ...] = (fidelity.measure, retrieval.measure, diversity.measure, memorisation.measure)
+EXACT: tuple[Metric, ...] = (colour_accuracy.measure,)
 
 DIGITS = 6
-OTHERS = 50_000  # other real pictures that are looked at, at most: they fit the probe and give the floor
+OTHERS = 50_000  # other real pictures that are looked at, at most
+_TEXTS = 64  # captions encoded at once
+
+# Pictures uint8 [m, 3, S, S] for the captions of these places, int64 [m], of the evaluator's n; the number chooses the
+# noise, so that the pictures of one caption and two numbers are two draws.
+Maker = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an evaluation found.
+
+    metrics: the record of metrics/eval.json.
+    intervals: of the values that have one the value and its 95% interval, low and high.
+    memorisation: the curves of `memorisation.curves`.
+    """
+
+    metrics: dict[str, Any]
+    intervals: dict[str, tuple[float, float, float]]
+    memorisation: dict[str, list[float]]
 
 
 class Evaluator:
@@ -29,24 +51,28 @@ class Evaluator:
 
     def __init__(
         self,
-        extractor: Extractor,
+        judge: Extractor,
         features: Features,
         image_ids: np.ndarray,
         split: EvalSplit,
+        text_encoder: TextEncoder,
         *,
         samples: int,
         seed: int,
         attributes: Path | None = None,
+        allow_training_network: bool = False,
     ) -> None:
         """Choose the pictures that are compared, `samples` of them, by `seed`.
 
         Args:
-            extractor: the judge, which looks at generated pictures.
+            judge: the network through which pictures are seen.
             features: what it sees in all prepared pictures, whose ids are `image_ids`, ascending.
             split: the prepared pictures by their part in the evaluation.
+            text_encoder: in whose space retrieval compares captions, whatever encoder a generator was trained with.
             samples: how many pictures are compared.
             seed: of this choice and of those that metrics make.
             attributes: as `RealPictures` describes.
+            allow_training_network: whether the judge may be a network that a generator learned from.
 
         Raises UserError where there are fewer pictures than `samples`.
         """
@@ -60,51 +86,104 @@ class Evaluator:
                     "data.limit or drawn.count"
                 )
         if len(split.others) > OTHERS:
-            split = replace(split, others=split.others.subset(_some(len(split.others), OTHERS, seed, "other pictures")))
-        self.extractor = extractor
+            chosen = some(len(split.others), OTHERS, seed, "other pictures").sort().values
+            split = replace(split, others=split.others.subset(chosen))
+        self.judge, self.text_encoder = judge, text_encoder
+        self._allow_training_network = allow_training_network
         self.real = RealPictures(
             split=split,
-            rows=_some(len(split.pictures), samples, seed, "held-out pictures"),
+            rows=some(len(split.pictures), samples, seed, "held-out pictures").sort().values,
             features=features[_places(split.pictures.image_ids, image_ids)],
             other_features=features[_places(split.others.image_ids, image_ids)],
+            texts=text_encoder.encode(split.pictures.first_captions, _TEXTS),
+            other_texts=text_encoder.encode(split.others.first_captions, _TEXTS),
             seed=seed,
             attributes=attributes,
         )
 
     @property
     def embeddings(self) -> Tensor:
-        """Embeddings of the captions that pictures are to be generated for, float32 [n, D]."""
+        """The prepared embeddings of the n captions that pictures are made for, float32 [n, D]."""
         return self.real.split.pictures.first_embeddings[self.real.rows]
 
     @property
     def captions(self) -> list[str]:
-        """The n captions that pictures are to be generated for."""
+        """The n captions that pictures are made for."""
         return [self.real.split.pictures.first_captions[row] for row in self.real.rows.tolist()]
 
-    def measure(self, generated: Tensor) -> dict[str, Any]:
-        """The record of generated pictures uint8 [n, 3, S, S], each made for the caption of the same row.
+    def measure(self, make: Maker, trained: Mapping[str, Any]) -> Result:
+        """Measure the generator that makes pictures by `make`; `trained` is the config of its trained folder.
 
-        A key that the extractor or the data cannot give is absent. Floats are rounded. Raises UserError where a metric
-        has too few pictures or captions, and for a value that is not finite.
+        Keys that the judge or the data cannot give are absent. Where the judge is a network that the generator learned
+        from, the keys of what is seen through it end in `_selfjudged`, if that is allowed at all.
+
+        Raises UserError for a judge that is not allowed, where a metric has too few pictures or captions, and for a
+        value that is not finite.
         """
+        suffix = "_selfjudged" if self._judges_its_teacher(trained) else ""
+        evaluation = self._evaluation(make)
+        values: dict[str, float | Estimate] = {}
+        for metric in THROUGH_THE_JUDGE:
+            values |= {name + suffix: value for name, value in metric(evaluation).items()}
+        for metric in EXACT:
+            values |= metric(evaluation)
+        intervals = {
+            name: (value.value, *interval(value, self.real.seed))
+            for name, value in sorted(values.items())
+            if isinstance(value, Estimate)
+        }
+        plain = {name: value.value if isinstance(value, Estimate) else value for name, value in values.items()}
+        metrics = rounded(self._conditions(evaluation, trained) | plain)
+        return Result(metrics, intervals, memorisation.curves(evaluation))
+
+    def _judges_its_teacher(self, trained: Mapping[str, Any]) -> bool:
+        """Whether the generator, or its text encoder, learned from the judge. A UserError where that is not allowed."""
+        teachers = [*trained.get("pretrained", []), *trained["encoder"].get("pretrained", [])]
+        found = any(self.judge.sha256 == teacher["sha256"] for teacher in teachers)
+        if found and not self._allow_training_network:
+            raise UserError(
+                f"evaluate.extractor: the generator learned from {self.judge.name}, whose opinion of it says little; "
+                "choose another one, or set evaluate.allow_training_network to true"
+            )
+        return found
+
+    def _evaluation(self, make: Maker) -> Evaluation:
+        count = len(self.real.rows)
+        generated = make(torch.arange(count), 0)
         if generated.shape != self.real.images.shape:
             raise UserError(
                 f"models: the generator makes pictures of {generated.shape[-1]} pixels, the data has "
                 f"{self.real.images.shape[-1]}: run `make repro`"
             )
-        evaluation = Evaluation(self.real, generated, self.extractor(generated, "generated pictures"))
-        record: dict[str, Any] = {
-            "extractor": self.extractor.name,
-            "layer": self.extractor.layer,
-            "image_size": generated.shape[-1],
-            "n_fake": len(generated),
+        features = self.judge(generated, "generated pictures")
+        again = some(count, min(count, diversity.CAPTIONS), self.real.seed, "captions drawn again").sort().values
+        more = torch.cat([make(again, draw) for draw in range(1, diversity.DRAWS)])
+        draws = torch.cat(
+            [features.features[again], self.judge(more, "further pictures of the same captions").features]
+        )
+        return Evaluation(
+            real=self.real,
+            generated=generated,
+            features=features,
+            drawn_again=again,
+            draws=draws.unflatten(0, (diversity.DRAWS, len(again))).transpose(0, 1),
+            inception=self.judge.name == inception.NAME,
+        )
+
+    def _conditions(self, evaluation: Evaluation, trained: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "encoder": trained["encoder"]["name"],
+            "encoder_sha256": trained["encoder"]["sha256"],
+            "extractor": self.judge.name,
+            "image_size": evaluation.generated.shape[-1],
+            "layer": self.judge.layer,
+            "n_fake": len(evaluation.generated),
             "n_real": len(self.real.rows),
             "seed": self.real.seed,
             "split": self.real.split.split,
+            "text_encoder": self.text_encoder.metadata["name"],
+            "text_encoder_sha256": self.text_encoder.metadata["sha256"],
         }
-        for metric in METRICS:
-            record |= metric(evaluation)
-        return rounded(record)
 
 
 def rounded(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +197,3 @@ def rounded(record: Mapping[str, Any]) -> dict[str, Any]:
 def _places(wanted: np.ndarray, image_ids: np.ndarray) -> Tensor:
     """The place of each wanted id among the ascending `image_ids`, int64."""
     return torch.from_numpy(np.searchsorted(image_ids, wanted))
-
-
-def _some(count: int, wanted: int, seed: int, purpose: str) -> Tensor:
-    """`wanted` of `count` indices, a seeded choice, ascending."""
-    return torch.randperm(count, generator=generator_for(seed, purpose))[:wanted].sort().values

@@ -4,6 +4,8 @@ Every number depends on the features it is taken in: compare only where `extract
 are equal. None of them looks at the captions: a generator that ignores its text can score well on all.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
@@ -12,18 +14,23 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from textbloom.core.errors import UserError
-from textbloom.core.seeding import generator_for, seed_for
-from textbloom.metrics.evaluation import Evaluation
+from textbloom.core.seeding import seed_for
+from textbloom.metrics.evaluation import Estimate, Evaluation, Values, some
 
 ISC_SPLITS = 10
 KID_SUBSET_LIMIT = 1000  # the published subset size (Bińkowski et al. 2018)
 NEIGHBOURHOOD = 3  # the published k (Kynkäänniemi et al. 2019)
+FLOORS = 10  # pairs of sets whose distances the floor is the mean of
 
 
-def measure(evaluation: Evaluation) -> dict[str, float]:
-    """Distances, precision and recall between generated and real pictures; `real_floor` between two sets of real ones.
+def measure(evaluation: Evaluation) -> Values:
+    """Distances, precision and recall between generated and real pictures, and what distance real pictures reach.
 
-    `inception_score` is given where the extractor has a classifier.
+    `floor`: the Fréchet distance of two disjoint sets of `n_floor` pictures of the same split, which a perfect
+    generator would reach; `n_floor` is n, or half of the split where that is less, and the floor then somewhat high.
+    `class_gap`: that of the compared pictures and as many others, whose classes are different ones where classes are
+    held out. `inception_score` is given where the judge is Inception, `logit_entropy_score` where it is another
+    classifier.
     """
     real, fake = evaluation.real.compared.features, evaluation.features
     # torch-fidelity seeds numpy's older generator, which takes 32 bits.
@@ -31,18 +38,76 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
     kernel, spread = kernel_distance(fake.features, real, seed)
     precision, recall = precision_recall(fake.features, real)
     others = evaluation.real.other_features.features
-    order = torch.randperm(len(others), generator=generator_for(evaluation.real.seed, "floor pictures"))
-    metrics = {
-        "frechet_distance": frechet_distance(fake.features, real),
-        "real_floor": frechet_distance(others[order[: len(real)].sort().values], real),
-        "kernel_distance": kernel,
+    other = others[some(len(others), len(real), evaluation.real.seed, "other classes").sort().values]
+    everything = evaluation.real.features.features
+    size = min(len(real), len(everything) // 2)
+    pairs = Pairs(fake.features, real)
+
+    def of_part(which: int) -> Callable[[Tensor], float]:
+        return lambda places: precision_recall(fake.features[places], real[places])[which]
+
+    metrics: dict[str, float | Estimate] = {
+        "frechet_distance": Estimate(frechet_distance(fake.features, real), pairs.frechet, len(real), repeats=False),
+        "floor": floor(everything, size, evaluation.real.seed),
+        "n_floor": size,
+        "class_gap": frechet_distance(other, real),
+        "kernel_distance": Estimate(kernel, pairs.kernel, len(real), repeats=False),
         "kernel_distance_std": spread,
-        "precision": precision,
-        "recall": recall,
+        "precision": Estimate(precision, of_part(0), len(real), repeats=False),
+        "recall": Estimate(recall, of_part(1), len(real), repeats=False),
     }
     if fake.logits is not None:
-        metrics["inception_score"] = inception_score(fake.logits, seed)
+        name = "inception_score" if evaluation.inception else "logit_entropy_score"
+        metrics[name] = inception_score(fake.logits, seed)
     return metrics
+
+
+def floor(features: Tensor, size: int, seed: int) -> float:
+    """The mean Fréchet distance of two disjoint sets of `size` pictures each, drawn FLOORS times from features [N, F].
+
+    What one distribution has from itself for want of samples: it falls as 1/size once size is beyond the features'
+    effective dimension.
+    """
+    found = []
+    for turn in range(FLOORS):
+        order = some(len(features), 2 * size, seed, "floor", turn)
+        found.append(Pairs(features[order[:size]], features[order[size:]]).frechet(torch.arange(size)))
+    return sum(found) / len(found)
+
+
+class Pairs:
+    """Distances of any part of n generated and n real pictures, from their inner products: quick to compute often."""
+
+    def __init__(self, fake: Tensor, real: Tensor) -> None:
+        """Features [n, F] each."""
+        fake, real = fake.double(), real.double()
+        self._dim = fake.shape[1]
+        self._fake, self._real, self._both = fake @ fake.T, real @ real.T, fake @ real.T
+
+    def frechet(self, places: Tensor) -> float:
+        """The Fréchet distance of the generated and the real pictures of `places`, int64 [m].
+
+        tr (Σ₁Σ₂)^½ is the sum of the singular values of X₁X₂ᵀ / (m − 1), with X the centred features: no root of a
+        singular F×F matrix is needed where m < F.
+        """
+        fake, real, both = (gram[places][:, places] for gram in (self._fake, self._real, self._both))
+        means = fake.mean() + real.mean() - 2 * both.mean()
+        spreads = _centred(fake).trace() + _centred(real).trace() - 2 * torch.linalg.svdvals(_centred(both)).sum()
+        return float(means + spreads / (len(places) - 1))
+
+    def kernel(self, places: Tensor) -> float:
+        """The squared maximum mean discrepancy of the pictures of `places`, unbiased (Gretton et al. 2012, eq. 3)."""
+        fake, real, both = (
+            (gram[places][:, places] / self._dim + 1) ** 3 for gram in (self._fake, self._real, self._both)
+        )
+        m = len(places)
+        within = (fake.sum() - fake.trace() + real.sum() - real.trace()) / (m * (m - 1))
+        return float(within - 2 * both.mean())
+
+
+def _centred(gram: Tensor) -> Tensor:
+    """Inner products of features as they are to those of features minus their mean."""
+    return gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
 
 
 def frechet_distance(features_1: Tensor, features_2: Tensor) -> float:
@@ -50,7 +115,7 @@ def frechet_distance(features_1: Tensor, features_2: Tensor) -> float:
 
     It is FID (Heusel et al. 2017, arXiv 1706.08500, eq. 6) where the features are Inception's 2048, and only there. The
     fewer the samples, the more it is biased upward: below some thousands read it beside the distance of two sets of
-    real pictures of the same size (`real_floor`), and never beside a value at another size.
+    real pictures of the same size (`floor`), and never beside a value at another size.
     """
     statistics = [fid_features_to_statistics(features) for features in (features_1, features_2)]
     return float(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])

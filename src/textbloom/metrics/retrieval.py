@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
-from textbloom.metrics.evaluation import Evaluation
+from textbloom.metrics.evaluation import Evaluation, Values, mean_of
 
 AMONG = 100  # captions that a picture chooses from: its own and 99 others
 TOPS = (1, 10)
@@ -25,12 +25,11 @@ RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # in units of a standar
 HELD_OUT = 5  # one training pair in so many chooses the ridge
 
 
-def measure(evaluation: Evaluation) -> dict[str, float]:
+def measure(evaluation: Evaluation) -> Values:
     """`retrieval_at_1` and `retrieval_at_10` of generated pictures, of real ones, and with captions shuffled."""
     real = evaluation.real
-    pictures = real.split.pictures
-    probe = fit_probe(real.other_features.features, real.split.others.first_embeddings, real.seed)
-    captions = choices(probe, pictures.first_captions, pictures.first_embeddings)
+    probe = fit_probe(real.other_features.features, real.other_texts, real.seed)
+    captions = choices(probe, real.split.pictures.first_captions, real.texts)
     own = captions.own[real.rows]
     shuffled = own[derangement(len(own), real.seed)]
     fake = probe.pictures(evaluation.features.features)
@@ -39,7 +38,7 @@ def measure(evaluation: Evaluation) -> dict[str, float]:
         "_real": retrieval(probe.pictures(real.compared.features), captions.vectors, own),
         "_shuffled": retrieval(fake, captions.vectors, shuffled),
     }
-    return {name + suffix: value for suffix, found in variants.items() for name, value in found.items()}
+    return {name + suffix: mean_of(shares) for suffix, found in variants.items() for name, shares in found.items()}
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ def choices(probe: Probe, texts: Sequence[str], embeddings: Tensor) -> Choices:
     return Choices(probe.texts(embeddings[torch.from_numpy(first)]), torch.from_numpy(own))
 
 
-def retrieval(pictures: Tensor, vectors: Tensor, own: Tensor) -> dict[str, float]:
-    """Share of pictures whose own caption is among the best 1 and best 10 of 100: `retrieval_at_1`, `retrieval_at_10`.
+def retrieval(pictures: Tensor, vectors: Tensor, own: Tensor) -> dict[str, Tensor]:
+    """How often each picture's own caption is among the best 1 and 10 of 100: `retrieval_at_1`, `retrieval_at_10`, [N].
 
     The 99 others are drawn from all different captions. Instead of one draw this is the expectation over all draws
     (hypergeometric), so it has no seed and no noise of its own. A tie counts against the own caption.
@@ -128,7 +127,9 @@ def retrieval(pictures: Tensor, vectors: Tensor, own: Tensor) -> dict[str, float
     matching = similarity.gather(1, own[:, None])
     better = ((similarity >= matching).sum(1) - 1).numpy()
     others = len(vectors) - 1
-    return {f"retrieval_at_{k}": float(hypergeom.cdf(k - 1, others, better, AMONG - 1).mean()) for k in TOPS}
+    return {
+        f"retrieval_at_{k}": torch.from_numpy(np.asarray(hypergeom.cdf(k - 1, others, better, AMONG - 1))) for k in TOPS
+    }
 
 
 def derangement(count: int, seed: int) -> Tensor:

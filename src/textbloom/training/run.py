@@ -121,7 +121,9 @@ def run(
         )
         if not ranks.first:
             return
-        learned_from = {"pretrained": pretrained(networks.generator, networks.discriminator)}
+        # A second stage learned from the networks of the first one too.
+        own = pretrained(networks.generator, networks.discriminator)
+        learned_from = {"pretrained": [*config.get("pretrained", []), *own]}
         notes = {"epochs": log.sheet_epochs, "captions": [data.first_captions[i] for i in shown.tolist()]}
         with replacing(outputs.networks) as made:
             trained_folder.save_networks(

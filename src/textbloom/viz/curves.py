@@ -1,4 +1,4 @@
-"""Loss curves as a picture, for pages that cannot draw the table themselves."""
+"""Curves as pictures, for pages that cannot draw a table themselves: losses, and distances to training pictures."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def loss_curves(table: Path, path: Path) -> None:
 
     Raises UserError where the table is missing or holds no epoch.
     """
-    losses = _read(table)
+    losses = _read(table, {"epoch"}, "losses by epoch")
     # A term that the recipe leaves out is zero throughout.
     names = [name for name in losses.columns if name != "epoch" and losses[name].any()]
     columns = min(PANELS_A_ROW, len(names))
@@ -53,6 +53,28 @@ def loss_curves(table: Path, path: Path) -> None:
             figure.savefig(temporary, metadata={"Software": None})
 
 
+def distance_curves(table: Path, path: Path) -> None:
+    """Draw how many generated and real new pictures lie within a distance of a training picture, as a PNG.
+
+    `table`: CSV of the quantiles of both distances, columns `quantile`, `generated`, `real`. Where the generated curve
+    rises left of the real one, the generator copies. Raises UserError where the table is missing or has other columns.
+    """
+    distances = _read(table, {"quantile", "generated", "real"}, "distances by quantile")
+    with style.context(["default", LOOK]):
+        figure = Figure(figsize=(5.2, 3.2), dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+        panel = figure.subplots()
+        for name, colour in (("real", QUIET), ("generated", LINE)):
+            panel.plot(distances[name], distances["quantile"], color=colour, linewidth=1.6, label=name)
+        panel.set_title("Nearness to the training pictures", loc="left", fontsize=10)
+        panel.set_xlabel("distance to the nearest training picture, in features", color=QUIET)
+        panel.set_ylabel("share of pictures within it", color=QUIET)
+        panel.set_xlim(left=0)
+        panel.set_ylim(0, 1)
+        panel.legend(frameon=False, loc="lower right")
+        with replacing(path) as temporary:
+            figure.savefig(temporary, metadata={"Software": None})
+
+
 def _draw(panel: Axes, epochs: "pd.Series[float]", values: "pd.Series[float]", name: str) -> None:
     panel.plot(epochs, values, color=LINE, linewidth=1.4, marker="o" if len(epochs) == 1 else None)
     panel.set_title(name, loc="left", fontsize=10)
@@ -61,7 +83,7 @@ def _draw(panel: Axes, epochs: "pd.Series[float]", values: "pd.Series[float]", n
     panel.yaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
-def _read(table: Path) -> pd.DataFrame:
+def _read(table: Path, columns: set[str], what: str) -> pd.DataFrame:
     mend = "delete it and run `make repro`"
     try:
         losses = pd.read_csv(table, dtype=float)
@@ -69,6 +91,6 @@ def _read(table: Path) -> pd.DataFrame:
         raise UserError(f"{table} is missing: run `make repro`, which makes it") from None
     except ValueError as error:
         raise UserError(f"{table} is no table of numbers ({error}): {mend}") from None
-    if "epoch" not in losses or losses.empty or len(losses.columns) < 2:
-        raise UserError(f"{table} holds no losses by epoch: {mend}")
+    if not columns <= set(losses) or losses.empty or len(losses.columns) < 2:
+        raise UserError(f"{table} holds no {what}: {mend}")
     return losses
