@@ -41,20 +41,19 @@ def measure(evaluation: Evaluation) -> Values:
     other = others[some(len(others), len(real), evaluation.real.seed, "other classes").sort().values]
     everything = evaluation.real.features.features
     size = min(len(real), len(everything) // 2)
-    pairs = Pairs(fake.features, real)
 
-    def of_part(which: int) -> Callable[[Tensor], float]:
-        return lambda places: precision_recall(fake.features[places], real[places])[which]
+    def estimate(value: float, of: Callable[[Tensor, Tensor], float]) -> Estimate:
+        return Estimate(value, lambda places: of(fake.features[places], real[places]), len(real), repeats=False)
 
     metrics: dict[str, float | Estimate] = {
-        "frechet_distance": Estimate(frechet_distance(fake.features, real), pairs.frechet, len(real), repeats=False),
+        "frechet_distance": estimate(frechet_distance(fake.features, real), quick_frechet),
         "floor": floor(everything, size, evaluation.real.seed),
         "n_floor": size,
         "class_gap": frechet_distance(other, real),
-        "kernel_distance": Estimate(kernel, pairs.kernel, len(real), repeats=False),
+        "kernel_distance": estimate(kernel, unbiased_kernel_distance),
         "kernel_distance_std": spread,
-        "precision": Estimate(precision, of_part(0), len(real), repeats=False),
-        "recall": Estimate(recall, of_part(1), len(real), repeats=False),
+        "precision": estimate(precision, lambda a, b: precision_recall(a, b)[0]),
+        "recall": estimate(recall, lambda a, b: precision_recall(a, b)[1]),
     }
     if fake.logits is not None:
         name = "inception_score" if evaluation.inception else "logit_entropy_score"
@@ -71,43 +70,35 @@ def floor(features: Tensor, size: int, seed: int) -> float:
     found = []
     for turn in range(FLOORS):
         order = some(len(features), 2 * size, seed, "floor", turn)
-        found.append(Pairs(features[order[:size]], features[order[size:]]).frechet(torch.arange(size)))
+        found.append(quick_frechet(features[order[:size]], features[order[size:]]))
     return sum(found) / len(found)
 
 
-class Pairs:
-    """Distances of any part of n generated and n real pictures, from their inner products: quick to compute often."""
+def quick_frechet(features_1: Tensor, features_2: Tensor) -> float:
+    """`frechet_distance` of features [m, F] each, without the root of an F×F matrix: for many of few pictures.
 
-    def __init__(self, fake: Tensor, real: Tensor) -> None:
-        """Features [n, F] each."""
-        fake, real = fake.double(), real.double()
-        self._dim = fake.shape[1]
-        self._fake, self._real, self._both = fake @ fake.T, real @ real.T, fake @ real.T
-
-    def frechet(self, places: Tensor) -> float:
-        """The Fréchet distance of the generated and the real pictures of `places`, int64 [m].
-
-        tr (Σ₁Σ₂)^½ is the sum of the singular values of X₁X₂ᵀ / (m − 1), with X the centred features: no root of a
-        singular F×F matrix is needed where m < F.
-        """
-        fake, real, both = (gram[places][:, places] for gram in (self._fake, self._real, self._both))
-        means = fake.mean() + real.mean() - 2 * both.mean()
-        spreads = _centred(fake).trace() + _centred(real).trace() - 2 * torch.linalg.svdvals(_centred(both)).sum()
-        return float(means + spreads / (len(places) - 1))
-
-    def kernel(self, places: Tensor) -> float:
-        """The squared maximum mean discrepancy of the pictures of `places`, unbiased (Gretton et al. 2012, eq. 3)."""
-        fake, real, both = (
-            (gram[places][:, places] / self._dim + 1) ** 3 for gram in (self._fake, self._real, self._both)
-        )
-        m = len(places)
-        within = (fake.sum() - fake.trace() + real.sum() - real.trace()) / (m * (m - 1))
-        return float(within - 2 * both.mean())
+    tr (Σ₁Σ₂)^½ is the sum of the singular values of X₁X₂ᵀ / (m − 1), with X the centred features.
+    """
+    x, y = features_1.double(), features_2.double()
+    means = (x.mean(0) - y.mean(0)).square().sum()
+    x, y = x - x.mean(0), y - y.mean(0)
+    spreads = x.square().sum() + y.square().sum()
+    if x.shape[0] > x.shape[1]:  # the triangular factor has the same inner products between features in fewer rows
+        x, y = (torch.linalg.qr(z, mode="r").R for z in (x, y))
+    cross = torch.linalg.svdvals(x @ y.T).sum()
+    return float(means + (spreads - 2 * cross) / (len(features_1) - 1))
 
 
-def _centred(gram: Tensor) -> Tensor:
-    """Inner products of features as they are to those of features minus their mean."""
-    return gram - gram.mean(0) - gram.mean(1, keepdim=True) + gram.mean()
+def unbiased_kernel_distance(fake: Tensor, real: Tensor) -> float:
+    """What `kernel_distance` is the mean of over subsets, from all pictures at once (Gretton et al. 2012, eq. 3)."""
+    m, dim = fake.shape
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return (a.double() @ b.double().T / dim + 1) ** 3
+
+    within = [kernel(features, features) for features in (fake, real)]
+    same = sum(float(values.sum() - values.trace()) for values in within) / (m * (m - 1))
+    return same - 2 * float(kernel(fake, real).mean())
 
 
 def frechet_distance(features_1: Tensor, features_2: Tensor) -> float:

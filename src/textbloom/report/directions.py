@@ -35,16 +35,19 @@ _TABLE = {
     # Results.
     "frechet_distance": Measure(Kind.LOWER, "distance between generated and real pictures in feature space"),
     "kernel_distance": Measure(Kind.LOWER, "the same by an unbiased kernel estimate"),
-    "inception_score": Measure(Kind.HIGHER, "confident and varied classes, by the judge's logits"),
+    "inception_score": Measure(Kind.HIGHER, "confident and varied classes, by Inception's logits"),
+    "logit_entropy_score": Measure(Kind.HIGHER, "the same by the logits of another judge"),
     "precision": Measure(Kind.HIGHER, "share of generated pictures that lie among the real ones"),
     "recall": Measure(Kind.HIGHER, "share of real pictures that lie among the generated ones"),
     "retrieval_at_1": Measure(Kind.HIGHER, "how often the own caption is the nearest of 100"),
     "retrieval_at_10": Measure(Kind.HIGHER, "how often the own caption is among the 10 nearest of 100"),
     "*_colour_accuracy": Measure(Kind.HIGHER, "how often the part has the colour that its caption names"),
     "*diversity*": Measure(Kind.HIGHER, "distance between pictures of one caption, over that of real ones"),
-    "*copied*": Measure(Kind.LOWER, "share of generated pictures that are nearer to training than real ones are"),
+    "memorisation": Measure(Kind.LOWER, "share of generated pictures nearer to training than 95% of real new ones"),
+    "nearest_training": Measure(Kind.REFERENCE, "median distance to the nearest training picture"),
     # How it was measured.
     "image_size": Measure(Kind.CONDITION, "side in pixels"),
+    "reduced_from": Measure(Kind.CONDITION, "side of the prepared pictures, where they are larger"),
     "seed": Measure(Kind.CONDITION, "seed of noise and choices"),
     "split": Measure(Kind.CONDITION, "whose pictures and captions are compared"),
     "extractor": Measure(Kind.CONDITION, "network that judges the pictures"),
@@ -84,7 +87,7 @@ def references(name: str, values: Mapping[str, Any]) -> tuple[Any, Any]:
     ending = name[len(plain) :]
     best = f"{plain}_real{ending}"
     if plain == "frechet_distance":
-        best = next((floor for floor in (f"floor{ending}", "floor", "real_floor") if floor in values), best)
+        best = next((floor for floor in (f"floor{ending}", "floor") if floor in values), best)
     return values.get(f"{plain}_shuffled{ending}"), values.get(best)
 
 
