@@ -93,9 +93,9 @@ def _launch(devices: int) -> NoReturn:
             # Those that lost the others, or that were ended for it, are not the cause.
             rank = next((rank for rank, code in codes.items() if code not in (LOST, -signal.SIGTERM)), min(codes))
             if rank == 0 and codes[rank] > 0:
-                sys.exit(codes[rank])  # it has told
-            for said in Path(logs).glob(f"*/*/{rank}/stderr.log"):
-                sys.stderr.write(said.read_text(encoding="utf-8", errors="replace"))
+                sys.exit(codes[rank])  # it has said why
+            for log in Path(logs).glob(f"*/*/{rank}/stderr.log"):
+                sys.stderr.write(log.read_text(encoding="utf-8", errors="replace"))
             signalled = f"was killed by {signal.Signals(-codes[rank]).name}" if codes[rank] < 0 else None
             how = signalled or f"ended with status {codes[rank]}"
             sys.exit(
