@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from textbloom.core.errors import UserError
-from textbloom.viz.curves import loss_curves
+from textbloom.viz.curves import distance_curves, loss_curves
 
 
 def curve(path: Path) -> np.ndarray:
@@ -67,6 +67,19 @@ def test_a_table_without_losses_is_named_and_leaves_the_old_picture(tmp_path: Pa
     with pytest.raises(UserError, match=r"losses\.csv .*run `make repro`"):
         loss_curves(losses_csv(tmp_path, text), picture)
     assert picture.read_bytes() == b"old"
+
+
+def test_the_curve_of_a_copier_lies_left_of_that_of_real_pictures(tmp_path: Path) -> None:
+    table = tmp_path / "memorisation.csv"
+    for name, generated in (("copier", "0.1,0.2,0.3"), ("other", "2.7,2.8,2.9")):
+        rows = zip(("0", "0.5", "1"), generated.split(","), ("1", "2", "3"), strict=True)
+        table.write_text("quantile,generated,real\n" + "".join(",".join(row) + "\n" for row in rows))
+        distance_curves(table, tmp_path / f"{name}.png")
+    left, right = (np.argwhere(curve(tmp_path / f"{name}.png")[:200])[:, 1].min() for name in ("copier", "other"))
+    assert left < right
+    table.write_text("quantile,generated\n0,1\n")
+    with pytest.raises(UserError, match=r"memorisation\.csv holds no distances by quantile"):
+        distance_curves(table, tmp_path / "copier.png")
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:

@@ -22,12 +22,13 @@ SHEETS = [
     "interpolation_captions",
     "interpolation_noise",
     "losses",
+    "memorisation",
     "nearest_training",
     "progress",
     "real_beside_generated",
     "samples",
 ]
-FROM_TRAINING = ["losses", "progress"]  # what training logged, whatever the sample stage chooses
+FROM_EARLIER = ["losses", "memorisation", "progress"]  # what earlier stages logged, whatever this one chooses
 EMBEDDING_DIM = 6
 OVERRIDES = ["sample.rows=2", "sample.columns=3", "model.features=2", "model.noise_dim=5", "model.text_projection=4"]
 
@@ -47,6 +48,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     base = tmp_path / "models" / "base"
     base.mkdir(parents=True)
     (tmp_path / "plots").mkdir()
+    (tmp_path / config.MEMORISATION).write_text("quantile,generated,real\n0,1,2\n0.5,2,3\n1,4,5\n")
     (base / "losses.csv").write_text("epoch,discriminator,generator\n1,1.5,9\n2,1.25,8\n")
 
     network = {
@@ -84,7 +86,7 @@ def test_the_stage_writes_every_sheet_and_the_same_bytes_again(project: Path) ->
     for path in (project / "plots").glob("*.png"):
         with Image.open(path) as image:
             image.load()
-    assert sorted(path.name for path in (project / "plots").iterdir() if path.suffix != ".png") == []
+    assert [path.name for path in (project / "plots").iterdir() if path.suffix != ".png"] == [config.MEMORISATION.name]
 
     run()
     assert sheets(project) == first
@@ -100,8 +102,8 @@ def test_the_sheets_follow_the_seed_and_the_chosen_weights(project: Path) -> Non
     run()
     reseeded = sheets(project)
     for name in SHEETS:
-        assert (raw[name] == first[name]) == (name in FROM_TRAINING), name
-        assert (reseeded[name] == raw[name]) == (name in FROM_TRAINING), name
+        assert (raw[name] == first[name]) == (name in FROM_EARLIER), name
+        assert (reseeded[name] == raw[name]) == (name in FROM_EARLIER), name
 
 
 def test_where_nothing_was_held_out_the_sheets_show_other_captions(project: Path) -> None:
@@ -111,7 +113,7 @@ def test_where_nothing_was_held_out_the_sheets_show_other_captions(project: Path
     table.write_text(table.read_text().replace(",test,", ",train,"))
     run()
     for name, sheet in sheets(project).items():
-        assert (sheet == first[name]) == (name in FROM_TRAINING), name
+        assert (sheet == first[name]) == (name in FROM_EARLIER), name
 
 
 def lose_the_generator(project: Path) -> None:
