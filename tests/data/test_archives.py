@@ -2,7 +2,6 @@ import gzip
 import random
 import re
 import stat
-import struct
 import tarfile
 import warnings
 import zipfile
@@ -180,18 +179,6 @@ def test_folders_and_modes_of_honest_zips_pass(tmp_path):
     assert read(path) == {"a/one.txt": b"first"}
 
 
-def test_an_encrypted_member_is_refused(tmp_path):
-    path = tmp_path / "x.zip"
-    write_zip(path, {"one.txt": b"first"})
-    whole = bytearray(path.read_bytes())
-    # the flags of the local header, then those of the directory
-    whole[6] |= 1
-    whole[whole.index(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(whole)
-    with pytest.raises(UserError, match=r"x\.zip: member 'one\.txt' is encrypted"):
-        read(path)
-
-
 @pytest.mark.parametrize("kind", WRITERS)
 def test_two_members_of_one_name_are_refused(tmp_path, kind):
     path = tmp_path / f"x.{kind}"
@@ -218,31 +205,6 @@ def test_a_changed_byte_never_changes_what_is_read_of_a_zip(tmp_path):
     assert refused > 0.5 * len(whole)
 
 
-def test_an_entry_of_a_zips_directory_that_swallows_the_next_is_noticed(tmp_path):
-    path = tmp_path / "x.zip"
-    write_zip(path, {"aaa": b"first", "bbb": b"second"})
-    whole = bytearray(path.read_bytes())
-    # the comment of the first is said to be as long as the whole entry of the second: 46 bytes and its name
-    place = whole.index(b"PK\x01\x02") + 32
-    whole[place : place + 2] = struct.pack("<H", 46 + 3)
-    path.write_bytes(whole)
-    with zipfile.ZipFile(path) as archive:
-        assert archive.namelist() == ["aaa"]
-    with pytest.raises(UserError, match=r"x\.zip is damaged at its directory \(1 of 2 members in it\)"):
-        read(path)
-
-
-def test_a_member_of_a_zip_that_lies_about_its_length_is_not_unpacked_further(tmp_path):
-    path = tmp_path / "x.zip"
-    write_zip(path, {"zeros": bytes(8 * 2**20)})
-    whole = bytearray(path.read_bytes())
-    length = struct.pack("<L", 8 * 2**20)
-    assert whole.count(length) == 2
-    path.write_bytes(whole.replace(length, struct.pack("<L", 100)))
-    with pytest.raises(UserError, match=r"x\.zip is damaged at zeros"):
-        read(path)
-
-
 def test_a_zip_bomb_stops_at_the_permitted_ratio_before_it_is_unpacked(tmp_path):
     path = tmp_path / "x.zip"
     write_zip(path, {f"zeros{number}": bytes(8 * 2**20) for number in range(4)})
@@ -257,16 +219,4 @@ def test_a_member_of_a_zip_too_long_for_a_photo_is_refused(tmp_path, monkeypatch
     path = tmp_path / "x.zip"
     write_zip(path, {"long.jpg": bytes(1001)})
     with pytest.raises(UserError, match=r"'long\.jpg'"):
-        read(path)
-
-
-def test_zips_whose_members_share_bytes_are_refused(tmp_path):
-    path = tmp_path / "x.zip"
-    write_zip(path, {"aaa": random.Random(0).randbytes(5000), "bbb": b"short"})
-    whole = bytearray(path.read_bytes())
-    # the directory's second entry points at the first member's place
-    second = whole.rindex(b"PK\x01\x02")
-    whole[second + 42 : second + 46] = bytes(4)
-    path.write_bytes(whole)
-    with pytest.raises(UserError, match=r"x\.zip is damaged"):
         read(path)

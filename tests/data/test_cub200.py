@@ -138,48 +138,30 @@ def test_caption_bytes_that_are_not_utf8_are_named_with_file_and_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("table", "line"),
+    ("table", "line", "named"),
     [
-        ("images.txt", "5"),
-        ("images.txt", "five 004.Groove_billed_Ani/Groove_Billed_Ani_0001_13.jpg"),
-        ("images.txt", "5 Groove_Billed_Ani_0001_13.jpg"),
-        ("images.txt", "5 004.Groove_billed_Ani/../Groove_Billed_Ani_0001_13.jpg"),
-        ("image_class_labels.txt", "5 four"),
-        ("image_class_labels.txt", "5 4 4"),
-        ("bounding_boxes.txt", "5 1.0 2.0 30.0"),
-        ("bounding_boxes.txt", "5 1.0 2.0 30.0 4x"),
-        ("bounding_boxes.txt", "5 1.0 2.0 nan 40.0"),
-        ("bounding_boxes.txt", "5 1.0 inf 30.0 40.0"),
-        ("bounding_boxes.txt", "5 1.0 2.0 0.0 40.0"),
-        ("bounding_boxes.txt", "5 1.0 2.0 30.0 -40.0"),
+        ("images.txt", "5", "image 5 is not whole in each of images.txt, "),
+        ("images.txt", "five 004.Groove_billed_Ani/Groove_Billed_Ani_0001_13.jpg", "images.txt: "),
+        ("images.txt", "5 Groove_Billed_Ani_0001_13.jpg", "image 5 has no path <class>/<name>.jpg in images.txt"),
+        ("images.txt", "5 004.Groove_billed_Ani/../Groove_Billed_Ani_0001_13.jpg", "image 5 has no path"),
+        ("images.txt", f"5 {tiny.BIRDS[2]}.jpg", "image 5 has the path of another image in images.txt"),
+        ("images.txt", f"2 {tiny.BIRDS[5]}.jpg", "images.txt: image 2 is listed twice"),
+        ("image_class_labels.txt", "5 four", "image_class_labels.txt: "),
+        ("image_class_labels.txt", "5 4 4", "image_class_labels.txt: .* line 3"),
+        ("image_class_labels.txt", "5 2", "image 5 is of one class in images.txt and of another in image_class_labels"),
+        ("image_class_labels.txt", "2 1", "image_class_labels.txt: image 2 is listed twice"),
+        ("image_class_labels.txt", "", "image 5 is not whole in each of"),
+        ("bounding_boxes.txt", "5 1.0 2.0 30.0", "image 5 is not whole in each of"),
+        ("bounding_boxes.txt", "5 1.0 2.0 30.0 4x", "bounding_boxes.txt: "),
+        ("bounding_boxes.txt", "5 1.0 2.0 nan 40.0", "image 5 is not whole in each of"),
+        ("bounding_boxes.txt", "5 1.0 inf 30.0 40.0", "image 5 has no box in bounding_boxes.txt"),
+        ("bounding_boxes.txt", "5 1.0 2.0 0.0 40.0", "image 5 has no box in bounding_boxes.txt"),
+        ("bounding_boxes.txt", "5 1.0 2.0 30.0 -40.0", "image 5 has no box in bounding_boxes.txt"),
     ],
 )
-def test_a_line_of_a_table_that_makes_no_sense_is_named_with_file_and_line(tmp_path, table, line):
+def test_a_line_of_a_table_that_makes_no_sense_is_named(tmp_path, table, line, named):
     message = refused(tiny.write(tmp_path, with_line(table, 3, line)))
-    assert f"{cub200.PHOTOS}: {table}: line 3: expected" in message and repr(line) in message
-
-
-@pytest.mark.parametrize("table", ["images.txt", "image_class_labels.txt", "bounding_boxes.txt"])
-def test_an_image_twice_in_a_table_is_named_with_file_and_line(tmp_path, table):
-    again = tiny.tables()[f"CUB_200_2011/{table}"].decode().splitlines()[0]
-    message = refused(tiny.write(tmp_path, with_line(table, 4, again)))
-    assert f"{table}: line 4: image 2 is listed already" in message
-
-
-def test_a_path_of_two_images_is_named(tmp_path):
-    message = refused(tiny.write(tmp_path, with_line("images.txt", 2, f"3 {tiny.BIRDS[2]}.jpg")))
-    assert f"{tiny.BIRDS[2]}.jpg is image 2 and image 3" in message
-
-
-@pytest.mark.parametrize("table", ["images.txt", "image_class_labels.txt", "bounding_boxes.txt"])
-def test_an_image_that_one_table_lacks_is_named(tmp_path, table):
-    message = refused(tiny.write(tmp_path, with_line(table, 4, "")))
-    assert "image 7 is only in one of images.txt and" in message
-
-
-def test_an_image_in_the_folder_of_another_class_is_named(tmp_path):
-    message = refused(tiny.write(tmp_path, with_line("image_class_labels.txt", 4, "7 4")))
-    assert "image 7 is filed under 002.Laysan_Albatross, but image_class_labels.txt says class 4" in message
+    assert re.match(rf"{cub200.PHOTOS}: {named}", message), message
 
 
 @pytest.mark.parametrize("table", ["images.txt", "image_class_labels.txt", "bounding_boxes.txt"])

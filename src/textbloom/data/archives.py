@@ -1,7 +1,7 @@
 """Reading and writing tar.gz and zip archives of photos and captions; nothing is ever unpacked to the disk.
 
 Archives come from the internet, so what no honest one holds is refused by name: paths that lead out of the archive,
-links, devices, encrypted members, two members of one name, and decompression bombs.
+links, devices, two members of one name, and decompression bombs.
 """
 
 import errno
@@ -30,6 +30,7 @@ RATIO = 100
 RATIO_FREE_BYTES = 16 * 2**20  # a small archive may be as repetitive as it likes
 
 _BUFFER = 2**18
+_OTHER_KIND = "a link, or neither a file nor a folder"
 
 
 def members(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match[str], bytes]]:
@@ -122,7 +123,9 @@ def _read_tar(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match[st
             with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER, errorlevel=2) as tar:
                 for member in tar:
                     where = member.name
-                    _refuse_tar_member(path, member)
+                    _refuse_name(path, member.name)
+                    if not (member.isfile() or member.isdir()):
+                        _refuse(path, member.name, _OTHER_KIND)
                     match = wanted.fullmatch(member.name) if member.isfile() else None
                     if match is not None:
                         _refuse_long(path, member.name, member.size)
@@ -150,17 +153,8 @@ class _Counted(io.RawIOBase):
         return chunk
 
 
-def _refuse_tar_member(path: Path, member: tarfile.TarInfo) -> None:
-    _refuse_name(path, member.name)
-    if member.issym() or member.islnk():
-        _refuse(path, member.name, f"a link to {member.linkname!r}")
-    if not (member.isfile() or member.isdir()):
-        _refuse(path, member.name, "neither a file nor a folder")
-
-
 # zip
 
-_ENCRYPTED = 0x1  # of the general purpose flags
 _END = struct.Struct("<4s6xH10x")  # end of central directory record: its signature, the number of members in all
 _COUNTED_ELSEWHERE = 0xFFFF  # in the larger record of zip64
 
@@ -185,12 +179,18 @@ def _read_zip(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match[st
             allowance = _Allowance(path)
             for member in archive.infolist():
                 where = member.filename
-                _refuse_zip_member(path, member)
+                _refuse_name(path, member.filename)
+                # The upper half of these attributes holds Unix's mode, or zeros.
+                if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    _refuse(path, member.filename, _OTHER_KIND)
+                # The other methods unpack without a limit on what comes out, and nobody packs photos in them.
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    _refuse(path, member.filename, f"packed by method {member.compress_type}")
                 match = None if member.is_dir() else wanted.fullmatch(member.filename)
                 if match is not None:  # what nobody wants is not even unpacked
                     _refuse_long(path, member.filename, member.file_size)
                     allowance.take(member.file_size)
-                    yield match, _zip_content(archive, member)
+                    yield match, archive.read(member)
     except OSError as error:
         if error.errno != errno.EINVAL:  # of a seek to a damaged place
             raise
@@ -209,28 +209,3 @@ def _refuse_incomplete(path: Path, archive: zipfile.ZipFile) -> None:
         raise zipfile.BadZipFile("bytes after its end")
     if count not in (len(archive.infolist()), _COUNTED_ELSEWHERE):
         raise zipfile.BadZipFile(f"{len(archive.infolist())} of {count} members in it")
-
-
-def _refuse_zip_member(path: Path, member: zipfile.ZipInfo) -> None:
-    # zipfile cuts a name at its first zero byte.
-    _refuse_name(path, member.filename)
-    _refuse_name(path, member.orig_filename)
-    # The others unpack without a limit on what comes out, and nobody packs photos in them.
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        _refuse(path, member.filename, f"packed by method {member.compress_type}")
-    kind = stat.S_IFMT(member.external_attr >> 16)  # the upper half holds Unix's mode, or zeros
-    if kind == stat.S_IFLNK:
-        _refuse(path, member.filename, "a link")
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        _refuse(path, member.filename, "neither a file nor a folder")
-    if member.flag_bits & _ENCRYPTED:
-        _refuse(path, member.filename, "encrypted")
-
-
-def _zip_content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    with archive.open(member) as file:
-        # Asked for everything at once, zipfile would unpack a bomb whole before it cuts it to the announced size.
-        content = file.read(member.file_size + 1)
-    if len(content) != member.file_size:
-        raise zipfile.BadZipFile(f"{len(content)} of {member.file_size} bytes")
-    return content

@@ -5,12 +5,13 @@ Captions, class-disjoint lists: Reed et al., "Learning deep representations of f
 """
 
 import io
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 from PIL import Image
 
 from textbloom.core.errors import UserError
@@ -20,12 +21,19 @@ from textbloom.data.splits import ClassList
 
 PHOTOS = "CUB_200_2011.tgz"
 CAPTIONS = "cvpr2016_cub.tar.gz"
-IMAGES, LABELS, BOXES = TABLES = ("images.txt", "image_class_labels.txt", "bounding_boxes.txt")
+IMAGES, LABELS, BOXES = "images.txt", "image_class_labels.txt", "bounding_boxes.txt"
+
+# The columns of each table after the image's id.
+_TABLES: dict[str, dict[str, type]] = {
+    IMAGES: {"path": str},
+    LABELS: {"class_id": int},
+    BOXES: dict.fromkeys(Box._fields, float),
+}
 
 # A class as folders and lists name it, its id before the dot.
 _CLASS = re.compile(r"(\d{3})\.[^/\s]+")
-_PATH = re.compile(rf"(?P<path>{_CLASS.pattern}/[^/\s]+)\.jpg")
-_TABLE = re.compile(rf"(?:\./)?CUB_200_2011/(?P<name>{'|'.join(map(re.escape, TABLES))})")
+_PATH = rf"{_CLASS.pattern}/[^/\s]+\.jpg"
+_TABLE = re.compile(rf"(?:\./)?CUB_200_2011/(?P<name>{'|'.join(map(re.escape, _TABLES))})")
 # Names that begin with a dot are a file system's own.
 _PHOTO = re.compile(r"(?:\./)?CUB_200_2011/images/(?P<path>[^/]+/(?!\.)[^/]+)\.jpg")
 _TEXT = re.compile(r"(?:\./)?(?:cvpr2016_cub/)?text_c10/(?P<path>[^/]+/(?!\.)[^/]+)\.txt")
@@ -36,8 +44,6 @@ _LISTS_WITHOUT_VAL = {"trainvalclasses.txt": "train", "testclasses.txt": "test"}
 
 # Some captions have two of U+FFFD where a space stood: another program's mark for bytes that it could not read.
 _LOST = "\ufffd".encode()
-
-_Row = TypeVar("_Row")
 
 
 class _Bird(NamedTuple):
@@ -151,78 +157,48 @@ def _refuse_stray(name: str, image: str, birds: Mapping[str, _Bird]) -> None:
 def _read_tables(path: Path) -> dict[str, _Bird]:
     """Every image, sorted by id, under its path below images/ without the suffix: `001.Black_footed_Albatross/...`.
 
-    The archive is read only as far as its last table. Raises UserError, naming table and line, for a line that does not
-    parse, an empty box, an id or a path listed twice, an image that one table lacks, and one in another class's folder.
+    The archive is read only as far as its last table. Raises UserError, naming the table or the image, for what does
+    not parse, an id or a path listed twice, an image that a table lacks, one in another class's folder, an empty box.
     """
-    tables = _tables(path)
-    paths = _rows(path, IMAGES, tables, _path, "an image's id and <class>/<name>.jpg")
-    labels = _rows(path, LABELS, tables, _class_id, "an image's id and its class's")
-    boxes = _rows(path, BOXES, tables, _box, "an image's id and the left, top, width and height of its box")
-    for name, rows in ((LABELS, labels), (BOXES, boxes)):
-        odd = sorted(paths.keys() ^ rows.keys())
-        if odd:
-            raise UserError(f"{path.name}: image {odd[0]} is only in one of {IMAGES} and {name}: complete the other")
-    birds: dict[str, _Bird] = {}
-    for image_id, image in sorted(paths.items()):
-        if image in birds:
-            raise UserError(
-                f"{path.name}: {IMAGES}: {image}.jpg is image {birds[image].image_id} and image {image_id}: keep one"
-            )
-        folder = image.split("/")[0]
-        if int(folder.split(".")[0]) != labels[image_id]:
-            raise UserError(
-                f"{path.name}: image {image_id} is filed under {folder}, but {LABELS} says class {labels[image_id]}: "
-                "correct one"
-            )
-        birds[image] = _Bird(image_id, labels[image_id], boxes[image_id])
-    return birds
+    frames = [_table(path, name, data) for name, data in _tables(path).items()]
+    table = pd.concat(frames, axis=1).sort_index()
+
+    def refuse(wrong: pd.Series, what: str, mend: str) -> None:
+        if wrong.any():
+            raise UserError(f"{path.name}: image {wrong.idxmax()} {what}: {mend}")
+
+    refuse(table.isna().any(axis=1), f"is not whole in each of {', '.join(_TABLES)}", "complete the tables")
+    refuse(table["path"].duplicated(), f"has the path of another image in {IMAGES}", "keep one of the two lines")
+    refuse(~table["path"].str.fullmatch(_PATH), f"has no path <class>/<name>.jpg in {IMAGES}", "correct the line")
+    filed_under = table["path"].str[:3].astype(int)
+    refuse(filed_under != table["class_id"], f"is of one class in {IMAGES} and of another in {LABELS}", "correct one")
+    boxes = table[list(Box._fields)]
+    empty = (boxes[["width", "height"]] <= 0).any(axis=1) | boxes.isin([np.inf, -np.inf]).any(axis=1)
+    refuse(empty, f"has no box in {BOXES}", "correct the line")
+    columns = table["path"], table.index.tolist(), table["class_id"].tolist(), boxes.to_numpy().tolist()
+    return {
+        name.removesuffix(".jpg"): _Bird(image_id, class_id, Box(*box))
+        for name, image_id, class_id, box in zip(*columns, strict=True)
+    }
 
 
 def _tables(path: Path) -> dict[str, bytes]:
     tables: dict[str, bytes] = {}
     for match, data in archives.members(path, _TABLE):
         tables[match["name"]] = data
-        if len(tables) == len(TABLES):
+        if len(tables) == len(_TABLES):
             return tables
-    missing = next(name for name in TABLES if name not in tables)
+    missing = next(name for name in _TABLES if name not in tables)
     raise UserError(f"{path.name}: there is no CUB_200_2011/{missing} in it: it is another archive; {archives.MEND}")
 
 
-def _rows(
-    path: Path, name: str, tables: Mapping[str, bytes], parse: Callable[[list[str]], _Row], expected: str
-) -> dict[int, _Row]:
-    rows: dict[int, _Row] = {}
-    for number, line in enumerate(captions.lines(tables[name], f"{path.name}: {name}"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path.name}: {name}: line {number}"
-        try:
-            first, *values = line.split()
-            image_id, row = int(first), parse(values)
-        except ValueError:
-            raise UserError(f"{where}: expected {expected}; got {line.strip()!r}: correct the line") from None
-        if image_id in rows:
-            raise UserError(f"{where}: image {image_id} is listed already: keep one of the two lines")
-        rows[image_id] = row
-    return rows
-
-
-def _path(values: list[str]) -> str:
-    (value,) = values
-    match = _PATH.fullmatch(value)
-    if match is None:
-        raise ValueError
-    return match["path"]
-
-
-def _class_id(values: list[str]) -> int:
-    (value,) = values
-    return int(value)
-
-
-def _box(values: list[str]) -> Box:
-    left, top, width, height = map(float, values)
-    box = Box(left, top, width, height)
-    if not all(map(math.isfinite, box)) or min(width, height) <= 0:
-        raise ValueError
-    return box
+def _table(path: Path, name: str, data: bytes) -> pd.DataFrame:
+    types = {"image_id": int, **_TABLES[name]}
+    try:
+        table = pd.read_csv(io.BytesIO(data), sep=" ", header=None, names=list(types), dtype=types)
+    except ValueError as error:  # pandas names the line where it can
+        raise UserError(f"{path.name}: {name}: {' '.join(str(error).split())}: correct the line") from None
+    twice = table["image_id"].duplicated()
+    if twice.any():
+        raise UserError(f"{path.name}: {name}: image {table['image_id'][twice].iloc[0]} is listed twice: keep one line")
+    return table.set_index("image_id")

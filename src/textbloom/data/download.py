@@ -190,6 +190,9 @@ def _reason(error: Exception) -> str:
         return "the connection closed before the end"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
+    hashes = re.search(r"expected md5:(\w+) but got (\w+)", str(error))
+    if hashes:
+        return f"md5 {hashes[2]} instead of the published {hashes[1]}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split())

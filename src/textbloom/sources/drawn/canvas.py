@@ -25,10 +25,10 @@ class Canvas:
         self.pixels = np.zeros((3, side, side), np.float32)
 
     @classmethod
-    def over(cls, backdrop: "Canvas") -> "Canvas":
-        """A canvas of twice the side that shows `backdrop`."""
-        canvas = cls(2 * backdrop.side)
-        canvas.pixels[:] = np.repeat(np.repeat(backdrop.pixels, 2, axis=1), 2, axis=2)
+    def over(cls, background: "Canvas") -> "Canvas":
+        """A canvas of twice the side that shows `background`."""
+        canvas = cls(2 * background.side)
+        canvas.pixels[:] = np.repeat(np.repeat(background.pixels, 2, axis=1), 2, axis=2)
         return canvas
 
     @property

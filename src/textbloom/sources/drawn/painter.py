@@ -6,7 +6,7 @@ from textbloom.sources.drawn import background, centre, petals
 from textbloom.sources.drawn.arithmetic import TURN, Array, clip, smoothstep
 from textbloom.sources.drawn.attributes import CENTRE_SIZES, PETAL_COLOURS, Flower, Ramp
 from textbloom.sources.drawn.canvas import SIDE, Canvas, Light
-from textbloom.sources.drawn.petals import Blade, Coat, Frame, Outline
+from textbloom.sources.drawn.petals import Blade, Colouring, Frame, Outline
 
 _OUTLINES = {
     "round": Outline(base=0.3, widest=0.6, pointed=0.0),
@@ -59,7 +59,7 @@ def paint(flower: Flower, rng: np.random.Generator) -> Array:
 def _leaves(canvas: Canvas, flower: Flower, frame: Frame, light: Light, rng: np.random.Generator) -> None:
     count = int(rng.integers(3, 6))
     turn = float(rng.random())
-    coat = Coat(_LEAVES[flower.background], veins=4, vein_strength=0.2, crease=0.5, softness=3.0, shadow=0.4)
+    colouring = Colouring(_LEAVES[flower.background], veins=4, vein_strength=0.2, crease=0.5, softness=3.0, shadow=0.4)
     for place in range(count):
         jitter, long, wide, phase = (float(value) for value in rng.random(4))
         blade = Blade(
@@ -70,7 +70,7 @@ def _leaves(canvas: Canvas, flower: Flower, frame: Frame, light: Light, rng: np.
             start=0.2,
             bend=(jitter - 0.5) * 0.3,
         )
-        petals.paint(canvas, frame, blade, _LEAF, coat, light)
+        petals.paint(canvas, frame, blade, _LEAF, colouring, light)
 
 
 def _drop_shadow(canvas: Canvas, flower: Flower, frame: Frame, light: Light) -> None:
@@ -83,7 +83,7 @@ def _petals(canvas: Canvas, flower: Flower, frame: Frame, layer: int, light: Lig
     count = flower.petals if flower.shape != "long" or layer == 0 else flower.petals - 3
     length = flower.radius * (1.0, 0.8, 0.6)[layer]
     half_width = min(_FULLNESS[flower.shape] * length * 0.66 * TURN / (2 * count), 0.6 * length)
-    coat = Coat(
+    colouring = Colouring(
         ramp=PETAL_COLOURS[flower.petal_colour],
         veins=2 if flower.shape == "long" else 5,
         vein_strength=0.14,
@@ -104,7 +104,7 @@ def _petals(canvas: Canvas, flower: Flower, frame: Frame, layer: int, light: Lig
             phase=phase,
             bend=bend * 0.12,
         )
-        petals.paint(canvas, frame, blade, _OUTLINES[flower.shape], coat, light)
+        petals.paint(canvas, frame, blade, _OUTLINES[flower.shape], colouring, light)
 
 
 def _air(canvas: Canvas, light: Light) -> None:

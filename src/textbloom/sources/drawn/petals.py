@@ -40,7 +40,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Coat:
+class Colouring:
     """How a blade is coloured."""
 
     ramp: Ramp
@@ -91,7 +91,7 @@ class Blade:
     bend: float = 0.0  # sideways drift of the tip, by length
 
 
-def paint(canvas: Canvas, frame: Frame, blade: Blade, outline: Outline, coat: Coat, light: Light) -> None:
+def paint(canvas: Canvas, frame: Frame, blade: Blade, outline: Outline, colouring: Colouring, light: Light) -> None:
     """Paint one blade over what is there, throwing its shadow first."""
     window = _window(canvas, frame, blade)
     x, y = frame.plane(canvas.x[window], canvas.y[window])
@@ -102,20 +102,20 @@ def paint(canvas: Canvas, frame: Frame, blade: Blade, outline: Outline, coat: Co
     gx, gy, slope = steps(field)
     distance = field / slope  # pixels, negative inside
     facing = (gx * light.x + gy * light.y) / slope  # of the edge towards the light
-    _throw_shadow(canvas, window, distance, facing, coat.shadow)
+    _throw_shadow(canvas, window, distance, facing, colouring.shadow)
 
-    inner = _covered(distance < coat.softness)
+    inner = _covered(distance < colouring.softness)
     window = _within(window, inner)
     t, side, width, distance, facing = (array[inner] for array in (t, side, width, distance, facing))
     q = clip(side / width, -1.0, 1.0)
-    brightness = _brightness(t, q, blade, coat, (ax, ay), light)
+    brightness = _brightness(t, q, blade, colouring, (ax, ay), light)
     rim = clip(1.0 + distance / 6.0)
     brightness = brightness + rim * rim * clip(0.1 + facing) * 0.34
-    colour = shaded(coat.ramp, brightness)
-    if coat.second is not None:
-        amount = _second(t, q, distance * (PIXEL / blade.half_width), coat)
-        colour = colour + amount * (shaded(coat.second, brightness) - colour)
-    canvas.mix(window, clip(0.5 - distance / coat.softness), colour)
+    colour = shaded(colouring.ramp, brightness)
+    if colouring.second is not None:
+        amount = _second(t, q, distance * (PIXEL / blade.half_width), colouring)
+        colour = colour + amount * (shaded(colouring.second, brightness) - colour)
+    canvas.mix(window, clip(0.5 - distance / colouring.softness), colour)
 
 
 def _window(canvas: Canvas, frame: Frame, blade: Blade) -> Window:
@@ -151,19 +151,21 @@ def _throw_shadow(canvas: Canvas, window: Window, distance: Array, towards_light
     canvas.darken(window, near * near * (0.35 + 0.65 * clip(0.3 - towards_light)) * strength)
 
 
-def _brightness(t: Array, q: Array, blade: Blade, coat: Coat, axis: tuple[float, float], light: Light) -> Array:
+def _brightness(
+    t: Array, q: Array, blade: Blade, colouring: Colouring, axis: tuple[float, float], light: Light
+) -> Array:
     # A bent, creased sheet: slopes along and across it, lit by a distant lamp.
-    along = coat.droop * (t - 0.42)
-    across = q * (0.75 - coat.crease) + np.copysign(coat.crease * clip(1.0 - np.abs(q) * 3.0), q)
+    along = colouring.droop * (t - 0.42)
+    across = q * (0.75 - colouring.crease) + np.copysign(colouring.crease * clip(1.0 - np.abs(q) * 3.0), q)
     lamp_u = light.x * axis[0] + light.y * axis[1]
     lamp_v = light.y * axis[0] - light.x * axis[1]
     lit = (along * lamp_u + across * lamp_v + light.z) / np.sqrt(along * along + across * across + 1.0)
     streaks = sine(q * 2.6 + t * 0.3 + blade.phase * 3.0) * 0.035
     base = clip(1.0 - t * 1.9)
     # Thin tips let light through; each blade hangs a little differently.
-    even = 0.41 - light.z * 1.15 + coat.brightness + sine(blade.phase) * 0.06
+    even = 0.41 - light.z * 1.15 + colouring.brightness + sine(blade.phase) * 0.06
     value = lit * 1.15 + streaks - base * base * 0.55 + t * 0.2 + even
-    return value - _veins(t, q, coat.veins) * coat.vein_strength
+    return value - _veins(t, q, colouring.veins) * colouring.vein_strength
 
 
 def _veins(t: Array, q: Array, pairs: int) -> Array:
@@ -174,11 +176,11 @@ def _veins(t: Array, q: Array, pairs: int) -> Array:
     return clip(1.0 - between * 2.6) * fade
 
 
-def _second(t: Array, q: Array, depth: Array, coat: Coat) -> Array:
+def _second(t: Array, q: Array, depth: Array, colouring: Colouring) -> Array:
     """How much of the second colour shows, 0 to 1; `depth` is the distance from the edge by the half width."""
-    if coat.pattern == "veins":
-        return _veins(t, q, coat.veins) * 0.85
-    if coat.pattern == "edge":
+    if colouring.pattern == "veins":
+        return _veins(t, q, colouring.veins) * 0.85
+    if colouring.pattern == "edge":
         return smoothstep(1.0 + depth * 3.6) * smoothstep((t - 0.25) * 2.0) * 0.9
     flame = clip(0.5 - t + clip(1.0 - np.abs(q) * 1.5) * 0.12)
     return smoothstep(flame * 4.5) * 0.85

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unicodedata import category, normalize
 
@@ -51,7 +51,9 @@ def _listed(source: Path) -> tuple[set[str], set[str]]:
             pictures.add(path.relative_to(source).as_posix())
         elif suffix == ".txt":
             texts.add(path.relative_to(source).as_posix())
-    _refuse_names(source, pictures)
+    for name in sorted(pictures):
+        if any(category(char) in ("Cc", "Cs") for char in name):  # bytes that are not UTF-8 arrive as surrogates
+            raise UserError(f"{source}: the name {name!r} holds what is no text: rename the picture")
     return pictures, texts
 
 
@@ -69,17 +71,6 @@ def _files(source: Path) -> Iterator[Path]:
 
 def _refuse(error: OSError) -> None:
     raise UserError(f"{error.filename} cannot be read ({error.strerror}): give yourself the right to read it")
-
-
-def _refuse_names(source: Path, pictures: Collection[str]) -> None:
-    """Of two names that differ in case alone, only one would arrive on a machine that sees no difference."""
-    written: dict[str, str] = {}
-    for name in sorted(pictures):
-        if any(category(char) in ("Cc", "Cs") for char in name):  # bytes that are not UTF-8 arrive as surrogates
-            raise UserError(f"{source}: the name {name!r} holds what is no text: rename the picture")
-        twin = written.setdefault(normalize("NFC", name).casefold(), name)
-        if twin != name:
-            raise UserError(f"{source}: the names {twin} and {name} differ in case alone: rename one of the two")
 
 
 def _write_table(path: Path, files: Sequence[str], captioned: Mapping[str, Captioned]) -> None:
