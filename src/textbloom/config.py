@@ -176,6 +176,8 @@ class Model(Section):
     features: Count
     text_projection: Count
     discriminator_text: bool
+    widths: list[Count] | None
+    discriminator_features: Count
     backbone: Literal["efficientnet-lite0", "efficientnet-lite2"] | None
     backbone_side: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
 

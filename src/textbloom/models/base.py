@@ -1,7 +1,7 @@
 """What the two networks of a system offer the training, whatever they are inside."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ class Architecture:
     features: width F of the narrowest layer.
     text_projection: length P of the projected text.
     discriminator_text: whether the discriminator sees the text.
+    widths: channels of the generator's maps from the smallest on, for a system that takes them; None: by `features`.
+    discriminator_features: width of the narrowest layer of a discriminator that has a width of its own.
     backbone: a pretrained network, pictures to feature maps, for a discriminator that judges by one.
     backbone_side: side in pixels to which pictures are resized for it.
     """
@@ -28,6 +30,8 @@ class Architecture:
     features: int
     text_projection: int
     discriminator_text: bool
+    widths: Sequence[int] | None = None
+    discriminator_features: int = 32
     backbone: "Frozen | None" = None
     backbone_side: int = 96
 

@@ -1,10 +1,11 @@
 """The project's own system: every layer of its generator hears noise and caption, and frozen features judge.
 
-The generator is residual, with conditional batch norm (Brock et al. 2019, arXiv 1809.11096), StackGAN's conditioning
-augmentation and a grain of noise at every size (Karras et al. 2019, arXiv 1812.04948, section 3.2). Most of the
-discriminator is a pretrained network that never changes; small heads judge random mixtures of its features (Sauer et
-al. 2021, arXiv 2111.01007), beside a small discriminator of the pixels, since such features hardly know colours. Each
-gives a logit of the picture alone and the dot product with its text (Miyato and Koyama 2018, arXiv 1802.05637).
+The generator is residual, with conditional batch norm (Brock et al. 2019, arXiv 1809.11096) and StackGAN's
+conditioning augmentation. Most of the discriminator is a pretrained network that never changes; small heads judge
+random mixtures of its features (Sauer et al. 2021, arXiv 2111.01007), beside a small discriminator of the pixels, since
+such features hardly know colours. Each gives a logit of the picture alone, which also sees how much the pictures of a
+batch differ (Karras et al. 2018, arXiv 1710.10196, section 3), and the dot product with its text (Miyato and Koyama
+2018, arXiv 1802.05637).
 """
 
 import math
@@ -20,9 +21,8 @@ from textbloom.models.base import Architecture
 from textbloom.models.stackgan import Conditioning
 
 START = 4  # side in pixels of the generator's first map
-MIXTURE = 32  # channels of each mixture of frozen features
-HEAD = (64, 64)  # widths of a head's two convolutions
-PIXELS = (32, 64, 128, 256)  # widths of the four convolutions on the pixels
+WIDEST = 256  # channels of the widest map, unless `model.widths` says otherwise
+GROUP = 8  # pictures among which the batch's deviation is taken
 MATCHED = 64  # length of the vectors whose dot product says how well picture and text match
 DIRECTIONS = 128  # of the captions' embeddings, by their variance, that the networks look at
 EVENNESS = 0.25  # a direction's variance v becomes v to the power 1 - 2 · 0.25: 0 leaves it, 0.5 makes all alike
@@ -68,16 +68,16 @@ class TextDirections(nn.Module):
 class Generator(base.Generator):
     """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 8, 16, 32, …
 
-    The noise is z, then ε of the conditioning augmentation, then the grain of each up-sampled size: 8 · 8 numbers,
-    16 · 16 and so on.
+    The noise is z, then ε of the conditioning augmentation.
     """
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
         ups = (a.size // START).bit_length() - 1
         assert a.size == START << ups > START, f"picture size {a.size}: a power of two from 8 on"
-        widths = [a.features * min(8, 1 << power) for power in range(ups, -1, -1)]
-        self._split = [a.noise_dim, a.text_projection, *((START << up) ** 2 for up in range(1, ups + 1))]
+        widths = list(a.widths or (min(WIDEST, a.features << power) for power in range(ups, -1, -1)))
+        assert len(widths) == ups + 1, f"{len(widths)} widths for the {ups + 1} map sizes from {START} to {a.size}"
+        self._split = [a.noise_dim, a.text_projection]
         self.noise_dim = sum(self._split)
         self.text = TextDirections(a.embedding_dim)
         self.conditioning = Conditioning(self.text.dim, a.text_projection)
@@ -88,12 +88,12 @@ class Generator(base.Generator):
         self.colours = nn.Conv2d(widths[-1], 3, 3, 1, 1)
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
-        z, spread, *grains = noise.split(self._split, dim=1)
+        z, spread = noise.split(self._split, dim=1)
         condition = torch.cat([z, self.conditioning(self.text(text), spread)], dim=1)
         # Places come before channels, as they do in the memory of a channels-last map.
         x = self.start(condition).unflatten(1, (START, START, -1)).permute(0, 3, 1, 2)
-        for block, grain in zip(self.blocks, grains, strict=True):
-            x = block(x, condition, grain)
+        for block in self.blocks:
+            x = block(x, condition)
         x = self.colours(F.leaky_relu(self.norm(x, condition), 0.2))
         return torch.tanh(x.float())  # bfloat16 has steps of 1/256 near 1
 
@@ -117,7 +117,7 @@ class ConditionalNorm(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Maps [B, C, h, w] to [B, F, 2h, 2w], with the condition before each convolution and the grain [B, 4hw] between.
+    """Maps [B, C, h, w] to [B, F, 2h, 2w], with the condition before each convolution.
 
     One norm stands before the up-sampling: element-wise work on large maps costs more than the convolutions.
     """
@@ -127,11 +127,9 @@ class UpBlock(nn.Module):
         self.norms = nn.ModuleList([ConditionalNorm(before, condition), ConditionalNorm(after, condition)])
         self.convolutions = nn.ModuleList([nn.Conv2d(before, after, 3, 1, 1), nn.Conv2d(after, after, 3, 1, 1)])
         self.shortcut = nn.Conv2d(before, after, 1, bias=False)
-        self.grain = nn.Parameter(torch.zeros(after, 1, 1))
 
-    def forward(self, x: Tensor, condition: Tensor, grain: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         y = self.convolutions[0](_doubled(F.leaky_relu(self.norms[0](x, condition), 0.2)))
-        y = y + self.grain.to(y.dtype) * grain.view(-1, 1, *y.shape[2:]).to(y.dtype)
         y = self.convolutions[1](F.leaky_relu(self.norms[1](y, condition), 0.2))
         return y + _doubled(self.shortcut(x))
 
@@ -150,11 +148,12 @@ class Discriminator(base.Discriminator):
         if self.backbone is not None:
             with torch.no_grad():
                 scales = [scale.shape for scale in self.backbone(torch.zeros(1, 3, self._side, self._side))]
-        self.mixture = RandomMixture([channels for _, channels, _, _ in scales])
+        narrow = a.discriminator_features
+        self.mixture = RandomMixture([channels for _, channels, _, _ in scales], narrow)
         self.text = TextDirections(a.embedding_dim) if a.discriminator_text else None
         text = self.text.dim if self.text else 0
-        heads = [Head(MIXTURE, side, HEAD, text, grouped=True) for _, _, _, side in scales]
-        heads.append(Head(3, a.size, PIXELS, text, grouped=False))
+        heads = [Head(narrow, side, [2 * narrow] * 2, text, grouped=True) for _, _, _, side in scales]
+        heads.append(Head(3, a.size, [min(WIDEST, narrow << i) for i in range(4)], text, grouped=False))
         self.heads = nn.ModuleList(heads)
         places = [head.side**2 for head in heads]
         self._weights: Tensor
@@ -207,10 +206,10 @@ class RandomMixture(nn.Module):
     generator away (Sauer et al. 2021, section 3.2).
     """
 
-    def __init__(self, channels: list[int]) -> None:
+    def __init__(self, channels: list[int], mixed: int) -> None:
         super().__init__()
-        self.channels = nn.ModuleList(nn.Conv2d(count, MIXTURE, 1, bias=False) for count in channels)
-        self.scales = nn.ModuleList(nn.Conv2d(MIXTURE, MIXTURE, 3, 1, 1, bias=False) for _ in channels[1:])
+        self.channels = nn.ModuleList(nn.Conv2d(count, mixed, 1, bias=False) for count in channels)
+        self.scales = nn.ModuleList(nn.Conv2d(mixed, mixed, 3, 1, 1, bias=False) for _ in channels[1:])
         for convolution in [*self.channels, *self.scales]:
             nn.init.kaiming_normal_(convolution.weight, a=1.0)
         self.requires_grad_(False)
@@ -227,7 +226,7 @@ class RandomMixture(nn.Module):
 class Head(nn.Module):
     """Maps [B, C, h, w] to features [B, 1 + MATCHED, side, side]: convolutions that halve what is larger than 4 × 4."""
 
-    def __init__(self, channels: int, side: int, widths: tuple[int, ...], text: int, grouped: bool) -> None:
+    def __init__(self, channels: int, side: int, widths: list[int], text: int, grouped: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for width in widths:
@@ -238,13 +237,14 @@ class Head(nn.Module):
             channels, side = width, side // 2 if halve else side
         self.side = side
         self.body = nn.Sequential(*layers)
-        self.realness = spectral_norm(nn.Conv2d(channels, 1, 1))
+        self.realness = spectral_norm(nn.Conv2d(channels + 1, 1, 1))
         self.picture = spectral_norm(nn.Conv2d(channels, MATCHED, 1))
         self.text = spectral_norm(nn.Linear(text, MATCHED)) if text else None
 
     def forward(self, maps: Tensor) -> Tensor:
         body = self.body(maps)
-        return torch.cat([self.realness(body), self.picture(body)], dim=1)
+        realness = self.realness(torch.cat([body, _deviation(body)], dim=1))
+        return torch.cat([realness, self.picture(body)], dim=1)
 
 
 class SpectralNorm(nn.Module):
@@ -282,6 +282,18 @@ def spectral_norm(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     """The layer with its weight under a SpectralNorm."""
     parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))
     return layer
+
+
+def _deviation(maps: Tensor) -> Tensor:
+    """How much the pictures of a group differ: one number for each of them, the same at all places, [B, 1, h, w].
+
+    A group is every B / GROUP-th picture of [B, C, h, w]; all B where GROUP does not divide it.
+    """
+    count, _, height, width = maps.shape
+    groups = count // GROUP if count % GROUP == 0 else 1
+    variance = maps.float().unflatten(0, (-1, groups)).var(0, unbiased=False)
+    deviations = (variance + 1e-6).sqrt().mean((1, 2, 3)).to(maps.dtype)
+    return deviations.repeat(count // groups)[:, None, None, None].expand(-1, 1, height, width)
 
 
 def _doubled(maps: Tensor) -> Tensor:
