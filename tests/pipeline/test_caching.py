@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import manual
 from support.dvc_project import STAGES, Project, ran
 
 
@@ -11,15 +12,8 @@ from support.dvc_project import STAGES, Project, ran
 def done(tmp_path_factory) -> Project:
     """A project in which every stage counts as run: to DVC a stand-in for an output is as good as the output."""
     project = Project.new(tmp_path_factory.mktemp("done"))
-    write_outputs(project, STAGES)
-    project.run("dvc", "commit", "--force")
+    project.take_as_built(STAGES)
     return project
-
-
-def write_outputs(project: Project, stages: list[str], **dataset: str) -> None:
-    for output in [output for stage in stages for output in project.outputs(stage, **dataset)]:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("a stand-in")
 
 
 def would_run(project: Project) -> list[str]:
@@ -28,20 +22,20 @@ def would_run(project: Project) -> list[str]:
 
 @pytest.fixture
 def edited(done: Project):
-    """A function that appends a line to a file of the project; the file is as before after the test."""
+    """A function that appends text to a file of the project; the file is as before after the test."""
     before: dict[Path, bytes] = {}
 
-    def edit(name: str, line: str) -> None:
+    def edit(name: str, text: str = "") -> None:
         path = done.folder / name
         before.setdefault(path, path.read_bytes())
-        path.write_bytes(path.read_bytes() + line.encode() + b"\n")
+        path.write_bytes(path.read_bytes() + text.encode())
 
     yield edit
     for path, content in before.items():
         path.write_bytes(content)
 
 
-Edit = Callable[[str, str], None]
+Edit = Callable[..., None]
 
 
 def a_file_of(project: Project, room: str) -> str:
@@ -59,7 +53,7 @@ def a_file_of(project: Project, room: str) -> str:
 )
 def test_an_edit_runs_the_stages_that_list_its_room_and_no_other(done: Project, edited: Edit, rooms, stages):
     for room in rooms:
-        edited(a_file_of(done, room), "# edited")
+        edited(a_file_of(done, room), "# edited\n")
     cache = done.folder / "src/textbloom/models/__pycache__"  # what Python leaves in a room is no edit
     cache.mkdir(exist_ok=True)
     (cache / f"{rooms[0].replace('/', '-')}.cpython-311.pyc").write_bytes(b"compiled")
@@ -67,24 +61,23 @@ def test_an_edit_runs_the_stages_that_list_its_room_and_no_other(done: Project, 
 
 
 def test_a_new_parameter_with_its_default_runs_nothing_until_it_is_set(done: Project, edited: Edit):
-    # What is added to the end of config.py stands for an edit of its classes.
-    edited(
-        "src/textbloom/config.py",
-        "class Train(Train):\n    patience: Count = 3\n\n\n"
-        "class Params(Params):\n    train: Train\n    brightness: Float = 1.0",
-    )
-    edited("params.yaml", "brightness: 1.0")
-    assert would_run(done) == []
-    done.run("textbloom", "params", "--set", "train.patience=4", own=True)
-    assert would_run(done) == ["train"]
+    schema, reader = manual.edits("A parameter")
+    for edit in (schema, reader):
+        edited(edit.path)
+    edited("params.yaml")
+    schema.apply(done.folder)
+    assert "up to date" in done.run("dvc", "status")
+    done.run("textbloom", "params", "--set", "sample.noise_seed=7", own=True)
+    assert would_run(done) == ["sample"]
+    reader.apply(done.folder)
+    assert would_run(done) == ["sample"]
 
 
 def test_an_edit_of_the_drawing_downloads_no_published_archive_again(done: Project, edited: Edit):
-    edited("params.yaml", "")
+    edited("params.yaml")
     done.run("textbloom", "params", "--set", "data.dataset=flowers102")
-    write_outputs(done, ["download"], dataset="flowers102")
-    done.run("dvc", "commit", "--force", "download")
-    edited(a_file_of(done, "sources/drawn"), "# edited")
+    done.take_as_built(["download"], dataset="flowers102")
+    edited(a_file_of(done, "sources/drawn"), "# edited\n")
     assert "download" not in would_run(done)
-    edited(a_file_of(done, "sources/flowers102"), "# edited")
+    edited(a_file_of(done, "sources/flowers102"), "# edited\n")
     assert "download" in would_run(done)

@@ -96,6 +96,13 @@ class Project:
         names = [next(iter(name)) if isinstance(name, dict) else name for name in names]
         return [self.folder / name.replace("${data.dataset}", dataset) for name in names]
 
+    def take_as_built(self, stages: list[str], dataset: str = "drawn") -> None:
+        """Let these stages count as run: to DVC a stand-in for an output is as good as the output."""
+        for output in [output for stage in stages for output in self.outputs(stage, dataset)]:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text("a stand-in")
+        self.run("dvc", "commit", "--force", *stages)
+
     def text(self, name: str) -> str:
         return (self.folder / name).read_text(encoding="utf-8")
 

@@ -11,8 +11,12 @@ from textbloom.data.base import Dataset, Options, Source
 
 MANIFEST = "manifest.json"
 
-# Drawn flowers are written in the layout of Oxford-102.
-_DATASETS: dict[str, Dataset] = {"drawn": flowers102, "flowers102": flowers102, "cub200": cub200, "folder": folder}
+_DATASETS: dict[str, Dataset] = {
+    "drawn": flowers102,  # written in the layout of Oxford-102
+    "flowers102": flowers102,
+    "cub200": cub200,
+    "folder": folder,
+}
 
 
 @dataclass(frozen=True)

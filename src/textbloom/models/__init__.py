@@ -8,7 +8,12 @@ from torch import Tensor
 from textbloom.models import dcgan, gan_cls, stackgan, textbloom
 from textbloom.models.base import Architecture, Discriminator, Generator
 
-SYSTEMS = {"dcgan": dcgan.build, "gan-cls": gan_cls.build, "stackgan": stackgan.build, "textbloom": textbloom.build}
+SYSTEMS = {
+    "dcgan": dcgan.build,
+    "gan-cls": gan_cls.build,
+    "stackgan": stackgan.build,
+    "textbloom": textbloom.build,
+}
 REFINEMENTS = {"stackgan": stackgan.refine}
 
 
