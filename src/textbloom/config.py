@@ -35,6 +35,7 @@ TEXT_ENCODER = Path("data/text_encoder")  # a text encoder trained here, or a no
 EMBEDDINGS = Path("data/embeddings.safetensors")
 PREPARED = (CAPTIONS, IMAGES, IMAGE_IDS, EMBEDDINGS)  # what `dataset.prepared.load` joins
 
+SHIPPED = Path("shipped")  # <name>/: trained models that come with the project
 BASE = Path("models/base")  # what the train stage made
 REFINED = Path("models/refined")  # what the refine stage made of it, for a system of two stages
 

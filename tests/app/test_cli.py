@@ -9,6 +9,7 @@ from PIL import Image
 from textbloom import models
 from textbloom.app import cli
 from textbloom.core.trained_folder import save_networks
+from textbloom.sampling.text_to_image import TextToImage
 from textbloom.text import pretrained
 
 ROOT = Path(__file__).parents[2]
@@ -64,3 +65,37 @@ def test_params_checks_and_changes_the_file(project):
     assert "train.epochs: expected" in refusal("params", "--set", "train.epochs=none")
     Path("params.yaml").write_text("seed: 1\n")
     assert "portable: missing" in refusal("params")
+
+
+def test_a_project_that_has_trained_nothing_draws_with_the_shipped_model(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "shipped", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    cli.main(["generate", "a yellow flower", "--count", "2", "--out", "default.png"])
+    cli.main(["generate", "a yellow flower", "--count", "2", "--out", "named.png", "--model", cli.SHIPPED_MODEL])
+    folder = f"shipped/{cli.SHIPPED_MODEL}"
+    cli.main(["generate", "a yellow flower", "--count", "2", "--out", "folder.png", "--model", folder])
+    default, *others = (Path(name).read_bytes() for name in ("default.png", "named.png", "folder.png"))
+    assert others == [default, default]
+
+
+def test_what_a_project_has_trained_comes_before_what_was_shipped(project):
+    shutil.copytree(ROOT / "shipped", project / "shipped")
+    cli.main(["generate", "a yellow flower", "--out", "own.png"])
+    cli.main(["generate", "a yellow flower", "--out", "shipped.png", "--model", cli.SHIPPED_MODEL])
+    assert Path("own.png").read_bytes() != Path("shipped.png").read_bytes()
+
+
+def test_a_model_that_is_not_there_is_one_line(project):
+    assert "config.json is missing" in refusal("generate", "a rose", "--out", "a.png", "--model", "nowhere")
+
+
+def test_a_shipped_model_sees_its_colour_in_the_caption():
+    folder = ROOT / "shipped" / cli.SHIPPED_MODEL
+    model = TextToImage(folder, pretrained.load("all-MiniLM-L6-v2"))
+    red, yellow = model.pictures(["a red flower", "a yellow flower"], seed=0, count=8).float().split(8)
+    # Yellow is red and green together: the middle of the picture shows it.
+    green_by_red = [
+        (each[:, 1, 16:48, 16:48].mean() / each[:, 0, 16:48, 16:48].mean()).item() for each in (red, yellow)
+    ]
+    assert green_by_red[0] < 0.6 < green_by_red[1]

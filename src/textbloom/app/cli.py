@@ -10,6 +10,10 @@ from textbloom.core import errors
 
 if TYPE_CHECKING:
     from textbloom.app import compare
+    from textbloom.sampling.text_to_image import TextToImage
+
+
+SHIPPED_MODEL = "flowers102-textbloom"  # what draws before anything is trained
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generate.add_argument("--out", type=Path, required=True, help="the PNG to write")
     generate.add_argument("--count", type=int, default=4, help="pictures a sentence (default 4)")
     generate.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    generate.add_argument(
+        "--model",
+        help=f"a trained folder, or the name of one in {config.SHIPPED}/; by default what this project has trained, "
+        f"and {SHIPPED_MODEL} as long as it has trained nothing",
+    )
     generate.set_defaults(run=_generate)
 
     comparison = commands.add_parser("compare", help="trained systems side by side, by this project's held-out data")
@@ -54,21 +63,37 @@ def _params(options: argparse.Namespace) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     # Imported here, so that `textbloom params` does not wait for torch.
-    from textbloom.sampling.text_to_image import TextToImage
-    from textbloom.text import open_encoder
     from textbloom.viz.samples import caption_grid
 
     if options.count < 1:
         raise errors.UserError(f"--count: expected at least 1, got {options.count}")
     if options.out.suffix.lower() != ".png":
         raise errors.UserError(f"--out: expected a name that ends in .png, got {options.out}")
-    p = config.load()
-    e = p.encoder
-    encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
-    text_to_image = TextToImage(config.trained(p.evaluate.model), encoder, p.evaluate.generator)
-    pictures = text_to_image.pictures(options.text, options.seed, options.count)
+    pictures = _text_to_image(options.model).pictures(options.text, options.seed, options.count)
     captions = [text for text in options.text for _ in range(options.count)]
     caption_grid(pictures, captions, columns=options.count).save(options.out)
+
+
+def _text_to_image(model: str | None) -> "TextToImage":
+    """The model that `--model` names with the encoder that its own config names, or what this project has trained."""
+    from textbloom.core.trained_folder import CONFIG, read_config
+    from textbloom.sampling.text_to_image import TextToImage
+    from textbloom.text import open_encoder
+
+    p = config.load()
+    own = config.trained(p.evaluate.model)
+    if model is None and (own / CONFIG).is_file():
+        e = p.encoder
+        encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
+        return TextToImage(own, encoder, p.evaluate.generator)
+    shipped = config.SHIPPED / (model or SHIPPED_MODEL)
+    folder = shipped if model is None or shipped.is_dir() else Path(model)
+    trained_with = read_config(folder)["encoder"]
+    # Only pretrained encoders are had by their name; one that was trained with its model lies beside that project's.
+    encoder = open_encoder(
+        trained_with["name"], None, None, trained_with["precision"], p.encoder.source, trained=config.TEXT_ENCODER
+    )
+    return TextToImage(folder, encoder)
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -35,6 +35,17 @@ def save_networks(
     write_json(folder / CONFIG, config)
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `save_networks` was given as `config`; a file that is missing or damaged is a UserError."""
+    path = folder / CONFIG
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run `make repro` to train a generator") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): run `make repro`") from None
+
+
 def load_generator(
     folder: Path, weights: Weights, build: Callable[[Mapping[str, Any]], Network]
 ) -> tuple[Network, dict[str, Any]]:
@@ -42,10 +53,7 @@ def load_generator(
 
     A file that is missing or does not fit is a UserError.
     """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder / CONFIG} is missing: run `make repro` to train a generator") from None
+    config = read_config(folder)
     path = folder / {"ema": GENERATOR_EMA, "raw": GENERATOR}[weights]
     tensors = load_tensors(path)
     try:
