@@ -31,7 +31,7 @@ def main() -> None:
         load_eval_split(
             *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=generator.size
         ),
-        pretrained.load(p.evaluate.text_encoder),
+        pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
         samples=p.evaluate.samples,
         seed=p.seed,
         attributes=config.attributes(p.data.dataset),

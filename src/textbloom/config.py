@@ -238,7 +238,7 @@ class Evaluate(Section):
     layer: Annotated[str, BeforeValidator(_name)] | None
     samples: Annotated[int, Field(ge=100)]
     generator: Literal["ema", "raw"]
-    text_encoder: str
+    text_encoder: Literal["all-MiniLM-L6-v2", "all-mpnet-base-v2", "distilbert-base-uncased"]
     allow_training_network: bool
 
 

@@ -18,5 +18,5 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     prepared_project.write(tmp_path)
     prepared_project.write_real_features(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pretrained, "load", lambda name: prepared_project.Words())
+    monkeypatch.setattr(pretrained, "load", lambda name, source: prepared_project.Words())
     return tmp_path

@@ -13,6 +13,7 @@ from torch import Tensor
 from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_image_ids, load_tensors, save_tensors
+from textbloom.features import extractor
 from textbloom.metrics import colour_accuracy, evaluator
 from textbloom.metrics.evaluation import Estimate, Evaluation
 from textbloom.metrics.evaluator import Evaluator
@@ -28,6 +29,12 @@ def test_the_features_of_each_side_are_those_of_its_own_pictures(project):
         (found.real.compared, found.real.images),
     ):
         assert torch.equal(features.features, found.judge(images, "the same").features)
+
+
+def test_what_the_judge_sees_in_a_picture_does_not_depend_on_the_batch(project):
+    judge, images = extractor.load("efficientnet-lite0", None, None), torch.randint(0, 256, (9, 3, 64, 64)).byte()
+    whole, parts = judge(images, "all"), [judge(part, "a part").features for part in images.split(4)]
+    torch.testing.assert_close(torch.cat(parts), whole.features, rtol=1e-4, atol=1e-4)
 
 
 def test_of_very_many_other_pictures_a_seeded_part_is_looked_at(project, monkeypatch):

@@ -42,7 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     comparison = commands.add_parser("compare", help="trained systems side by side, by this project's held-out data")
     comparison.add_argument(
-        "systems", nargs="+", metavar="NAME=PROJECT", help="a trained project's folder, and what to call it"
+        "systems",
+        nargs="+",
+        metavar="NAME=PROJECT",
+        help="a trained project's folder, and what to call it; folders of one name are seeds of one system",
     )
     comparison.add_argument("--out", type=Path, required=True, help="folder for comparison.png and comparison.json")
     comparison.add_argument("--rows", type=int, default=8, help="captions on the picture (default 8)")
@@ -110,8 +113,8 @@ def _compare(options: argparse.Namespace) -> None:
         raise errors.UserError(f"--rows: expected at least 1, got {options.rows}")
     systems = [_system(text) for text in options.systems]
     sizes = {system.name: system.generator.size for system in systems}
-    if len(sizes) < len(systems) or len(set(sizes.values())) > 1:
-        raise errors.UserError(f"systems: names must differ and picture sizes agree, got {sizes}")
+    if len({system.generator.size for system in systems}) > 1:
+        raise errors.UserError(f"systems: picture sizes must agree, got {sizes}")
     p = config.load()
     size = systems[0].generator.size
     split = load_eval_split(
@@ -123,14 +126,14 @@ def _compare(options: argparse.Namespace) -> None:
         extractor.read_real_features(config.REAL_FEATURES).by(judge, size),
         load_image_ids(config.IMAGE_IDS),
         split,
-        pretrained.load(p.evaluate.text_encoder),
+        pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
         samples=p.evaluate.samples,
         seed=p.seed,
         attributes=config.attributes(p.data.dataset),
         allow_training_network=p.evaluate.allow_training_network,
     )
     compare.sheet(systems, choose(split, options.rows, p.seed), p.seed).save(options.out / "comparison.png")
-    write_json(options.out / "comparison.json", {"systems": compare.measure(systems, evaluator, p.seed)})
+    write_json(options.out / "comparison.json", compare.measure(systems, evaluator, p.seed))
 
 
 def _system(text: str) -> "compare.System":

@@ -1,9 +1,10 @@
 """Several trained systems under one protocol: the same held-out pictures, captions, noise and measures for all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
 from textbloom.core.tensors import load_metadata, load_tensors
 from textbloom.dataset.prepared import read_captions
-from textbloom.metrics.evaluator import Evaluator
+from textbloom.metrics.evaluator import Evaluator, rounded
 from textbloom.sampling.generator import TrainedGenerator, load_generator
 from textbloom.viz.samples import Examples
 from textbloom.viz.sheet import Row, Sheet
@@ -64,9 +65,10 @@ def open_system(name: str, project: Path) -> System:
 
 
 def measure(systems: Sequence[System], evaluator: Evaluator, seed: int) -> dict[str, Any]:
-    """The record of metrics/eval.json of each system by name, all for the same captions and noise.
+    """The measures of metrics/eval.json of each system, all for the same captions and noise.
 
-    Retrieval is measured in one text space, whatever a system's own encoder is.
+    Systems of one name are one system trained with several seeds: `systems` holds the mean over them by name, `spread`
+    the standard deviation, of those that have one, and `runs` how many there are.
     """
     captions = evaluator.captions
 
@@ -74,13 +76,32 @@ def measure(systems: Sequence[System], evaluator: Evaluator, seed: int) -> dict[
         noise = _noise(systems, len(captions), seed, "compared pictures", draw)
         return system.pictures([captions[place] for place in places.tolist()], noise[places])
 
+    records: dict[str, list[dict[str, Any]]] = {}
+    for system in systems:
+        records.setdefault(system.name, []).append(
+            evaluator.measure(partial(make, system), system.generator.config).metrics
+        )
     return {
-        system.name: evaluator.measure(partial(make, system), system.generator.config).metrics for system in systems
+        "systems": {name: over_seeds(found, fmean) for name, found in records.items()},
+        "spread": {name: over_seeds(found, stdev, True) for name, found in records.items() if len(found) > 1},
+        "runs": {name: len(found) for name, found in records.items()},
     }
 
 
+def over_seeds(
+    records: Sequence[Mapping[str, Any]], reduce: Callable[[list[float]], float], numbers_alone: bool = False
+) -> dict[str, Any]:
+    """One record of several: measures reduced, and of conditions, such as `n_fake`, that of the first."""
+    reduced: dict[str, Any] = {} if numbers_alone else dict(records[0])
+    for name, value in records[0].items():
+        if isinstance(value, float):
+            reduced[name] = reduce([record[name] for record in records])
+    return rounded(reduced)
+
+
 def sheet(systems: Sequence[System], shown: Examples, seed: int) -> Sheet:
-    """A row a caption: its real picture, then each system's for the caption and one noise."""
+    """A row a caption: its real picture, then each system's for the caption and one noise, of the first seed alone."""
+    systems = [*{system.name: system for system in reversed(systems)}.values()][::-1]
     noise = _noise(systems, len(shown), seed, "compared sheet")
     drawn = [system.pictures(shown.captions, noise) for system in systems]
     rows = [
