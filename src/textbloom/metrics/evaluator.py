@@ -120,7 +120,7 @@ class Evaluator:
         Raises UserError for a judge that is not allowed, where a metric has too few pictures or captions, and for a
         value that is not finite.
         """
-        suffix = "_selfjudged" if self._judges_its_teacher(trained) else ""
+        suffix = "_selfjudged" if self._judge_trained_it(trained) else ""
         evaluation = self._evaluation(make)
         values: dict[str, float | Estimate] = {}
         for metric in THROUGH_THE_JUDGE:
@@ -136,10 +136,10 @@ class Evaluator:
         metrics = rounded(self._conditions(evaluation, trained) | plain)
         return Result(metrics, intervals, memorisation.curves(evaluation))
 
-    def _judges_its_teacher(self, trained: Mapping[str, Any]) -> bool:
+    def _judge_trained_it(self, trained: Mapping[str, Any]) -> bool:
         """Whether the generator, or its text encoder, learned from the judge. A UserError where that is not allowed."""
-        teachers = [*trained.get("pretrained", []), *trained["encoder"].get("pretrained", [])]
-        found = any(self.judge.sha256 == teacher["sha256"] for teacher in teachers)
+        learned_from = [*trained.get("pretrained", []), *trained["encoder"].get("pretrained", [])]
+        found = any(self.judge.sha256 == network["sha256"] for network in learned_from)
         if found and not self._allow_training_network:
             raise UserError(
                 f"evaluate.extractor: the generator learned from {self.judge.name}, whose opinion of it says little; "
