@@ -19,14 +19,7 @@ def main() -> None:
     from textbloom.text.encoder_training import Schedule, train_and_measure
 
     runtime.portable(p.portable)
-    schedule = Schedule(
-        seed=p.seed,
-        epochs=p.encoder_training.epochs,
-        batch_size=p.encoder_training.batch_size,
-        lr=p.encoder_training.lr,
-        lr_decay=p.encoder_training.lr_decay,
-        precision=p.encoder_training.precision,
-    )
+    schedule = Schedule(seed=p.seed, **p.encoder_training.model_dump())
     rows = read_captions(config.CAPTIONS)
     features, origin = load_tensors(config.PHOTO_FEATURES), load_metadata(config.PHOTO_FEATURES)
     with replacing(config.TEXT_ENCODER) as folder:
@@ -38,7 +31,8 @@ def main() -> None:
             p.train.split_names,
             schedule,
             folder,
-            config.resume_root(),
+            resume_root=config.resume_root(),
+            files=[config.CAPTIONS, config.PHOTO_FEATURES],
         )
     write_json(config.ENCODER_METRICS, metrics | {"picture_features": origin["picture_features"]})
 

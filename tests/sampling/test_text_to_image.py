@@ -1,5 +1,6 @@
 """A trained folder opened: pictures of embeddings and of sentences, and one line for what does not fit together."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,19 @@ from textbloom import models
 from textbloom.core.errors import UserError
 from textbloom.sampling.generator import load_generator
 from textbloom.sampling.text_to_image import TextToImage
+from textbloom.text import TextEncoder
 
 BASE = Path("models/base")
 
 
-class Lengths:
+class Lengths(TextEncoder):
     """An encoder whose vectors tell the length of the sentence."""
 
     def __init__(self, metadata: dict[str, Any] = prepared_project.ENCODER) -> None:
         self.metadata = metadata
 
-    def encode(self, captions: list[str], batch_size: int) -> Tensor:
-        return torch.tensor([[float(len(caption))] * 12 for caption in captions]) / 10
+    def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+        yield captions, torch.tensor([[float(len(caption))] * 12 for caption in captions]) / 10
 
 
 @pytest.fixture(autouse=True)

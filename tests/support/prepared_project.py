@@ -1,5 +1,6 @@
 """A prepared project that is quick to judge: pictures that show their captions, features that are mean colours."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from textbloom.core.trained_folder import save_networks
 from textbloom.dataset.eval_split import load_eval_split
 from textbloom.features import extractor
 from textbloom.metrics.evaluator import Evaluator
+from textbloom.text import TextEncoder
 
 ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 130, 120  # pictures of each split; 20 of the training ones are of split val
@@ -89,14 +91,14 @@ def write_real_features(folder: Path) -> None:
     extractor.write_real_features(folder / config.REAL_FEATURES, judge, images)
 
 
-class Words:
+class Words(TextEncoder):
     """A text encoder for the captions `flower 0`, `flower 1`, …: the vectors that the project was prepared with."""
 
     def __init__(self) -> None:
         self.metadata: dict[str, Any] = {"name": "words", "sha256": "2" * 64}
 
-    def encode(self, captions: list[str], batch_size: int) -> Tensor:
-        return load_tensors(config.EMBEDDINGS)["embeddings"][[int(caption.split()[1]) for caption in captions]]
+    def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+        yield captions, load_tensors(config.EMBEDDINGS)["embeddings"][[int(text.split()[1]) for text in captions]]
 
 
 def evaluator(samples: int = 100, seed: int = 1, attributes: Path | None = None, **options: bool) -> Evaluator:

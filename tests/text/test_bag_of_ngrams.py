@@ -5,23 +5,18 @@ import torch
 
 from textbloom.core.errors import UserError
 from textbloom.text import bag_of_ngrams
-from textbloom.text.bag_of_ngrams import BagOfNgrams, NgramTokenizer, ngrams
+from textbloom.text.bag_of_ngrams import BagOfNgrams, ngrams
 
 
-def fitted(*captions: str) -> NgramTokenizer:
-    """The tokenizer of captions that are each repeated often enough."""
-    return NgramTokenizer.fit(list(captions) * bag_of_ngrams.MINIMUM)
-
-
-@pytest.fixture
-def tokenizer() -> NgramTokenizer:
-    return fitted("red petals and a yellow centre", "yellow petals")
-
-
-@pytest.fixture
-def network(tokenizer) -> BagOfNgrams:
+def fitted(*captions: str) -> BagOfNgrams:
+    """The network for captions that are each repeated often enough."""
     torch.manual_seed(3)
-    network = tokenizer.network().eval()
+    return BagOfNgrams.fit(list(captions) * bag_of_ngrams.MINIMUM)
+
+
+@pytest.fixture
+def network() -> BagOfNgrams:
+    network = fitted("red petals and a yellow centre", "yellow petals")
     torch.nn.init.normal_(network.bias)
     return network
 
@@ -33,42 +28,41 @@ def test_a_caption_is_its_different_words_and_neighbouring_pairs_in_lower_case_w
 
 def test_the_vocabulary_holds_what_enough_captions_hold_and_a_caption_counts_once():
     captions = ["pink petals"] * 8 + ["blue blue blue"] * 7
-    assert NgramTokenizer.fit(captions).vocabulary == ("petals", "pink", "pink petals")
-    assert NgramTokenizer.fit(captions[::-1]) == NgramTokenizer.fit(captions)
+    for order in (captions, captions[::-1]):
+        assert BagOfNgrams.fit(order).arguments == {"vocabulary": ["petals", "pink", "pink petals"]}
 
 
 def test_captions_without_a_common_word_are_refused_with_the_mend():
     with pytest.raises(UserError, match=r"8 training captions hold, and there are none: take more pictures"):
-        NgramTokenizer.fit(["red", "blue"])
+        BagOfNgrams.fit(["red", "blue"])
 
 
-def test_every_known_word_and_pair_comes_back_from_its_token(tokenizer):
-    rows = tokenizer(["a red centre", "yellow petals", "nothing known"])
-    read = [[tokenizer.vocabulary[token - 1] for token in row.tolist() if token] for row in rows]
+def test_every_known_word_and_pair_comes_back_from_its_token(network):
+    rows = network.tokens(["a red centre", "yellow petals", "nothing known"])
+    read = [[network.arguments["vocabulary"][token - 1] for token in row.tolist() if token] for row in rows]
     assert read == [["a", "red", "centre"], ["yellow", "petals", "yellow petals"], []]
-    assert tokenizer(["nothing", ""]).shape == (2, 1)
+    assert network.tokens(["nothing", ""]).shape == (2, 1)
 
 
-def test_the_encoder_computes_the_sum_over_the_root_of_the_count(tokenizer, network):
+def test_the_encoder_computes_the_sum_over_the_root_of_the_count(network):
     captions = ["yellow petals", "red", "a red centre and yellow petals"]
-    vectors = dict(zip(tokenizer.vocabulary, network.vectors.weight[1:], strict=True))
-    for caption, found in zip(captions, network(tokenizer(captions)), strict=True):
+    vectors = dict(zip(network.arguments["vocabulary"], network.vectors.weight[1:], strict=True))
+    for caption, found in zip(captions, network(network.tokens(captions)), strict=True):
         own = [vectors[ngram] for ngram in ngrams(caption) if ngram in vectors]
         torch.testing.assert_close(found, torch.stack(own).sum(0) / len(own) ** 0.5 + network.bias)
 
 
-def test_a_caption_without_a_known_word_gives_the_bias(tokenizer, network):
-    torch.testing.assert_close(network(tokenizer(["nothing", ""])), network.bias.expand(2, -1))
+def test_a_caption_without_a_known_word_gives_the_bias(network):
+    torch.testing.assert_close(network(network.tokens(["nothing", ""])), network.bias.expand(2, -1))
 
 
 def test_which_colour_belongs_to_which_part_is_read_from_the_pairs():
-    tokenizer = fitted("red petals yellow centre", "yellow petals red centre")
-    ours, theirs = tokenizer.network()(tokenizer(["red petals yellow centre", "yellow petals red centre"]))
+    network = fitted("red petals yellow centre", "yellow petals red centre")
+    ours, theirs = network(network.tokens(["red petals yellow centre", "yellow petals red centre"]))
     assert not torch.allclose(ours, theirs)
 
 
-def test_padding_is_never_learnt(tokenizer):
-    network = tokenizer.network()
-    network(tokenizer(["red", "yellow petals and a yellow centre"])).square().sum().backward()
+def test_padding_is_never_learnt(network):
+    network(network.tokens(["red", "yellow petals and a yellow centre"])).square().sum().backward()
     torch.optim.Adam(network.parameters(), lr=0.1).step()
     assert not network.vectors.weight[0].any() and network.vectors.weight[1:].any()

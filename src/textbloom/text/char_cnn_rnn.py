@@ -4,13 +4,14 @@ Zhang, Zhao, LeCun, "Character-level Convolutional Networks for Text Classificat
 Reed, Akata, Schiele, Lee, "Learning Deep Representations of Fine-grained Visual Descriptions", 2016 (the network).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from textbloom.text.base import TrainedNetwork
 from textbloom.text.joint_embedding import EMBEDDING_DIM
 
 # As published: 70 characters, the hyphen twice. Of its two channels the later one is used, so the other stays zero.
@@ -39,29 +40,7 @@ def one_hot(tokens: Tensor) -> Tensor:
     return functional.one_hot(tokens.long(), _UNKNOWN + 1)[..., :_UNKNOWN].transpose(1, 2).float()
 
 
-class CharacterTokenizer:
-    """The published alphabet and length; nothing depends on the training captions."""
-
-    @classmethod
-    def fit(cls, captions: Sequence[str]) -> Self:
-        return cls()
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self | None:
-        return cls() if (config["alphabet"], config["length"]) == (ALPHABET, LENGTH) else None
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"alphabet": ALPHABET, "length": LENGTH}
-
-    def __call__(self, captions: Sequence[str]) -> Tensor:
-        return tokenize(captions)
-
-    def network(self) -> nn.Module:
-        return CharCnnRnn()
-
-
-class CharCnnRnn(nn.Module):
+class CharCnnRnn(TrainedNetwork):
     """Tokens [B, 200 or 201] to embeddings float32 [B, 1024], of any length and sign. 2,994,560 parameters.
 
     Three convolutions with max pooling leave 8 steps of 512 channels; the recurrent layer's states are averaged.
@@ -69,6 +48,7 @@ class CharCnnRnn(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.arguments = {}
         self.convolutions = nn.Sequential(
             nn.Conv1d(len(ALPHABET), 384, 4),
             nn.Threshold(_THRESHOLD, 0.0),
@@ -83,6 +63,14 @@ class CharCnnRnn(nn.Module):
         self.input_to_hidden = nn.Linear(512, 512)
         self.hidden_to_hidden = nn.Linear(512, 512)
         self.output = nn.Linear(512, EMBEDDING_DIM)
+
+    @classmethod
+    def fit(cls, captions: Sequence[str]) -> Self:
+        """The alphabet and the length are as published, whatever the captions."""
+        return cls()
+
+    def tokens(self, captions: Sequence[str]) -> Tensor:
+        return tokenize(captions)
 
     def forward(self, tokens: Tensor) -> Tensor:
         steps = self.input_to_hidden(self.convolutions(one_hot(tokens)).transpose(1, 2)).unbind(1)

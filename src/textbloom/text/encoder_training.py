@@ -1,6 +1,5 @@
 """Training a text encoder against frozen picture features: its data, batches of distinct classes, a resumable loop."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,11 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from textbloom.core import resume, runtime
+from textbloom.core import checkpoint, resume, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.core.seeding import generator_for, seed_for
-from textbloom.core.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.text import joint_embedding, trained_encoder, zero_shot
 
 SAVE_SECONDS = 45  # a killed run loses at most this much work
@@ -69,20 +67,14 @@ class Pairs:
         features: float32 [N, D]. classes: int64 [N].
         tokens: of the captions, [R, L]. caption_photos: int64 [R], each caption's photo, a row of `features`.
         """
-        counts = classes.unique(return_counts=True)[1]
-        caption_counts = caption_photos.bincount(minlength=len(classes))
-        if len(counts) < 2:
+        self.features, self.tokens = features, tokens
+        self._photos = _Groups(classes.unique(return_inverse=True)[1])
+        self._captions = _Groups(caption_photos)
+        if self.classes < 2:
             raise UserError(
                 "encoder.name: an encoder trained here learns to tell classes apart, and the training pictures are all "
                 "of one: choose a pretrained encoder"
             )
-        assert int(caption_counts.min()) > 0
-        self.features, self.tokens = features, tokens
-        # The photos class by class, the captions photo by photo, and where each group begins.
-        self._photos, self._photo_counts = classes.argsort(stable=True), counts
-        self._captions, self._caption_counts = caption_photos.argsort(stable=True), caption_counts
-        self._first_photo = counts.cumsum(0) - counts
-        self._first_caption = caption_counts.cumsum(0) - caption_counts
 
     def __len__(self) -> int:
         """Number of photos."""
@@ -90,7 +82,7 @@ class Pairs:
 
     @property
     def classes(self) -> int:
-        return len(self._photo_counts)
+        return len(self._photos.counts)
 
     def draw(self, batch_size: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
         """Distinct classes, `batch_size` of them or all; of each a photo and a caption of it.
@@ -99,14 +91,21 @@ class Pairs:
         """
         chosen = torch.randperm(self.classes, generator=stream)[:batch_size]
         photo_share, caption_share = torch.rand(2, len(chosen), generator=stream, dtype=torch.float64)
-        photos = self._photos[_pick(self._first_photo, self._photo_counts, chosen, photo_share)]
-        captions = self._captions[_pick(self._first_caption, self._caption_counts, photos, caption_share)]
-        return self.features[photos], self.tokens[captions]
+        photos = self._photos.pick(chosen, photo_share)
+        return self.features[photos], self.tokens[self._captions.pick(photos, caption_share)]
 
 
-def _pick(first: Tensor, count: Tensor, group: Tensor, share: Tensor) -> Tensor:
-    """In each group of `count` places from `first` on, the place at `share` in [0, 1) of it."""
-    return first[group] + (share * count[group]).long()
+class _Groups:
+    """Rows by their group: the photos of each class, or the captions of each photo."""
+
+    def __init__(self, group_of: Tensor) -> None:
+        """group_of: int64 [N], each row's group, counted from 0; none is empty."""
+        self.rows, self.counts = group_of.argsort(stable=True), group_of.bincount()
+        self.first = self.counts.cumsum(0) - self.counts
+
+    def pick(self, groups: Tensor, share: Tensor) -> Tensor:
+        """Of each of `groups` the row at `share` in [0, 1) of it."""
+        return self.rows[self.first[groups] + (share * self.counts[groups]).long()]
 
 
 @dataclass(frozen=True)
@@ -127,100 +126,62 @@ class Schedule:
     precision: str
 
 
-class EncoderTrainer:
-    """A text encoder and its optimizer, advanced a batch at a time.
-
-    `step` counts finished steps; it alone decides batch and rate, so a restored trainer goes on exactly where it was.
-    """
-
-    def __init__(self, network: nn.Module, pairs: Pairs, schedule: Schedule, device: torch.device) -> None:
-        self.network = network.to(device).train()
-        self.pairs = pairs
-        self.schedule = schedule
-        self.device = device
-        self.autocast = runtime.autocast_dtype(schedule.precision, device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=schedule.lr, fused=True)
-        self.steps_per_epoch = math.ceil(len(pairs) / min(schedule.batch_size, pairs.classes))
-        self.step = 0
-
-    def advance(self) -> Tensor:
-        """Update the network once; returns the loss, detached, on the device."""
-        s = self.schedule
-        features, tokens = self.pairs.draw(s.batch_size, generator_for(s.seed, "encoder batch", self.step))
-        for group in self.optimizer.param_groups:
-            group["lr"] = s.lr * s.lr_decay ** (self.step // self.steps_per_epoch)
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            texts = self.network(tokens.to(self.device))
-        loss = joint_embedding.loss(features.to(self.device), texts.float())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        self.step += 1
-        return loss.detach()
-
-
-def train(trainer: EncoderTrainer, folder: Path, after_step: Callable[[int], None] = lambda step: None) -> list[float]:
-    """Train to the schedule's end, from the state in `folder` if there is one, saving it there as it goes.
+def train(
+    network: nn.Module,
+    pairs: Pairs,
+    schedule: Schedule,
+    device: torch.device,
+    folder: Path,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> list[float]:
+    """Train `network` to the schedule's end, from the state in `folder` if there is one, saving it there as it goes.
 
     Returns the mean loss of each epoch. `after_step` is called with the number of finished steps. Raises UserError when
     the loss is no longer finite; the last finite state stays in `folder`.
     """
-    per_epoch, epochs = trainer.steps_per_epoch, trainer.schedule.epochs
-    losses, so_far = restore(folder, trainer) or ([], 0.0)
-    total = torch.tensor(so_far, dtype=torch.float64, device=trainer.device)
+    s = schedule
+    network.to(device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=s.lr, fused=True)
+    trained = {"network": network}, {"network": optimizer}
+    dtype = runtime.autocast_dtype(s.precision, device)
+    steps = math.ceil(len(pairs) / min(s.batch_size, pairs.classes))  # of an epoch
+    state = checkpoint.file(folder)
+    notes: dict[str, Any] = {"step": 0, "losses": [], "total": 0.0}
+    if state.exists():
+        notes, _ = checkpoint.restore(state, *trained)
+    losses, first = notes["losses"], notes["step"]
+    total = torch.tensor(notes["total"], dtype=torch.float64, device=device)  # of the epoch's losses so far
     saved = time.monotonic()
-    with progress(None, "text encoder", "steps", epochs * per_epoch) as bar:
-        bar.update(trainer.step)
-        while trainer.step < epochs * per_epoch:
-            total += trainer.advance()
+    with progress(None, "text encoder", "steps", s.epochs * steps, done=first) as bar:
+        # The step alone decides batch and rate, so a restored run goes on exactly where it was.
+        for step in range(first, s.epochs * steps):
+            features, tokens = pairs.draw(s.batch_size, generator_for(s.seed, "encoder batch", step))
+            optimizer.param_groups[0]["lr"] = s.lr * s.lr_decay ** (step // steps)
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                texts = network(tokens.to(device))
+            loss = joint_embedding.loss(features.to(device), texts.float())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
             bar.update(1)
-            done = trainer.step - len(losses) * per_epoch
-            if done % LOG_STEPS == 0 or done == per_epoch:
+            done = step + 1 - len(losses) * steps
+            if done % LOG_STEPS == 0 or done == steps:
                 mean = float(total) / done
-                _check_finite(mean, trainer.step, folder)
-                bar.set_postfix_str(f"epoch {len(losses) + 1}/{epochs} loss {mean:.4f}", refresh=False)
-                if done == per_epoch:
+                if not math.isfinite(mean):
+                    raise UserError(
+                        f"the text encoder's loss is {mean} at step {step + 1}: lower encoder_training.lr; the last "
+                        f"good state stays in {folder}"
+                    )
+                bar.set_postfix_str(f"epoch {len(losses) + 1}/{s.epochs} loss {mean:.4f}", refresh=False)
+                if done == steps:
                     losses.append(mean)
                     total.zero_()
                 if time.monotonic() - saved > SAVE_SECONDS:
-                    save(folder, trainer, losses, float(total))
+                    checkpoint.save(state, *trained, {"step": step + 1, "losses": losses, "total": float(total)})
                     saved = time.monotonic()
-            after_step(trainer.step)
+            after_step(step + 1)
     return losses
-
-
-def save(folder: Path, trainer: EncoderTrainer, losses: list[float], total: float) -> None:
-    """Write all that decides the rest of the run: network, optimizer, step; and the losses so far."""
-    tensors = {f"network/{key}": value for key, value in trainer.network.state_dict().items()}
-    for index, slots in trainer.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items()}
-    save_tensors(folder / "state.safetensors", tensors, {"step": trainer.step, "losses": losses, "total": total})
-
-
-def restore(folder: Path, trainer: EncoderTrainer) -> tuple[list[float], float] | None:
-    """Set `trainer` to the saved state; returns the finished epochs' losses and the sum of the unfinished one's."""
-    path = folder / "state.safetensors"
-    if not path.exists():
-        return None
-    tensors, metadata = load_tensors(path), load_metadata(path)
-    trainer.network.load_state_dict({key: tensors[f"network/{key}"] for key in trainer.network.state_dict()})
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        kind, *rest = key.split("/")
-        if kind == "optimizer":
-            state.setdefault(int(rest[0]), {})[rest[1]] = value
-    groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    trainer.step = metadata["step"]
-    return metadata["losses"], metadata["total"]
-
-
-def _check_finite(mean: float, step: int, folder: Path) -> None:
-    if not math.isfinite(mean):
-        raise UserError(
-            f"the text encoder's loss is {mean} at step {step}: lower encoder_training.lr; the last good state stays "
-            f"in {folder}"
-        )
 
 
 def train_and_measure(
@@ -231,7 +192,9 @@ def train_and_measure(
     train_splits: Collection[str],
     schedule: Schedule,
     folder: Path,
+    *,
     resume_root: Path,
+    files: Sequence[Path],
 ) -> dict[str, Any]:
     """Train on `train_splits`, write the encoder to `folder`, and return its metrics on a split that is not among them.
 
@@ -239,47 +202,35 @@ def train_and_measure(
     A run that was killed continues where it stopped, if data, schedule and code are the same.
 
     name: of `trained_encoder.KINDS`. rows: captions.csv. features: groups of photo features, in ascending order of the
-    image ids. pretrained: the networks that gave them. resume_root: where unfinished runs are saved.
+    image ids. pretrained: the networks that gave them. resume_root: where unfinished runs are saved. files: those that
+    `rows` and `features` were read from.
     """
     device = runtime.device()
     train_part = select(rows, features, train_splits)
     held_out = select(rows, features, ["test" if "val" in train_splits else "val"])
     space = joint_embedding.fit_picture_space(train_part.features, joint_embedding.EMBEDDING_DIM)
-    tokenizer = trained_encoder.KINDS[name].fit(train_part.captions)
-    pairs = Pairs(
-        space(train_part.features), train_part.classes, tokenizer(train_part.captions), train_part.caption_photos
-    )
     torch.manual_seed(seed_for(schedule.seed, "text encoder weights"))
-    trainer = EncoderTrainer(tokenizer.network(), pairs, schedule, device)
-    parts = [rows.to_csv().encode(), *(values.contiguous().numpy().tobytes() for values in features.values())]
-    data = [hashlib.sha256(part).hexdigest() for part in parts]
-    settings = [name, asdict(schedule), list(train_splits), data, runtime.arithmetic(device)]
-    work = resume.resume_folder(resume_root, settings, [], ["text", "core"])
+    network = trained_encoder.KINDS[name].fit(train_part.captions)
+    pairs = Pairs(
+        space(train_part.features), train_part.classes, network.tokens(train_part.captions), train_part.caption_photos
+    )
+    settings = [name, asdict(schedule), list(train_splits), runtime.arithmetic(device)]
+    work = resume.resume_folder(resume_root, settings, files, ["text", "core"])
     with resume.lock(work):
-        losses = train(trainer, work)
-        encoder = trained_encoder.save(folder, name, tokenizer, trainer.network, asdict(schedule), pretrained)
+        losses = train(network, pairs, schedule, device, work)
+        encoder = trained_encoder.save(folder, name, network, asdict(schedule), pretrained)
         metrics = {
             "encoder": name,
             "trained": True,
-            "parameters": sum(weights.numel() for weights in trainer.network.parameters()),
+            "parameters": sum(weights.numel() for weights in network.parameters()),
             "train_classes": pairs.classes,
             "train_loss": round(losses[-1], 5),
-            **_zero_shot(encoder, space, train_part, held_out),
         }
+        if held_out.captions:
+            texts = encoder.encode(held_out.captions, _ENCODED_AT_ONCE)
+            measures = zero_shot.measure(space(held_out.features), held_out.classes, texts, held_out.caption_classes)
+            metrics |= {key: round(value, 4) for key, value in measures.items()}
+            # Zero-shot it is where none of these classes was trained on.
+            metrics["n_classes_seen"] = int(torch.isin(held_out.classes.unique(), train_part.classes).sum())
         resume.remove(work)
     return metrics
-
-
-def _zero_shot(
-    encoder: trained_encoder.TrainedEncoder,
-    space: joint_embedding.PictureSpace,
-    train_part: CaptionedPhotos,
-    held_out: CaptionedPhotos,
-) -> dict[str, float | int]:
-    """The measures of `zero_shot`, rounded, and how many held-out classes were trained on: 0 makes it zero-shot."""
-    if not held_out.captions:
-        return {}
-    texts = encoder.encode(held_out.captions, _ENCODED_AT_ONCE)
-    measures = zero_shot.measure(space(held_out.features), held_out.classes, texts, held_out.caption_classes)
-    seen = torch.isin(held_out.classes.unique(), train_part.classes).sum()
-    return {key: round(value, 4) for key, value in measures.items()} | {"n_classes_seen": int(seen)}

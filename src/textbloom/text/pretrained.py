@@ -2,17 +2,18 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textbloom.core import runtime
 from textbloom.core.errors import UserError
-from textbloom.core.progress import progress
 from textbloom.text import hub
+from textbloom.text.base import TextEncoder
 from textbloom.text.model_folder import ModelFolder, inspect
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -20,7 +21,7 @@ _TOKENIZED_AT_ONCE = 1024  # captions; they are padded to the longest among them
 
 
 @dataclass(frozen=True)
-class PretrainedEncoder:
+class PretrainedEncoder(TextEncoder):
     """A loaded encoder.
 
     metadata: name, revision (or "local"), sha256 of its weights, settings_sha256 of tokenizer and pooling, and
@@ -28,25 +29,20 @@ class PretrainedEncoder:
     """
 
     model: Any
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
 
-    def encode(self, captions: list[str], batch_size: int) -> Tensor:
-        """Embeddings float32 [n, D] on the CPU, row by row as `captions`.
+    def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+        """A batch holds captions of one number of tokens, so that nothing is padded.
 
-        Equal captions are encoded once. A batch holds captions of one number of tokens, so that nothing is padded: no
-        time goes into padding, and no vector depends on its neighbours but by the rounding of another batch size.
+        No time goes into padding, and no vector depends on its neighbours but by the rounding of another batch size.
         """
-        vectors: dict[str, Tensor] = {}
-        with progress(None, "embed", "captions", len(set(captions))) as bar:
-            for same_length in self._by_length(sorted(set(captions))):
-                for start in range(0, len(same_length), batch_size):
-                    batch = same_length[start : start + batch_size]
-                    encoded = self.model.encode(
-                        batch, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
-                    )
-                    vectors.update(zip(batch, encoded.float().cpu(), strict=True))
-                    bar.update(len(batch))
-        return torch.stack([vectors[caption] for caption in captions])
+        for same_length in self._by_length(captions):
+            for start in range(0, len(same_length), batch_size):
+                batch = same_length[start : start + batch_size]
+                yield (
+                    batch,
+                    self.model.encode(batch, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False),
+                )
 
     def _by_length(self, captions: list[str]) -> list[list[str]]:
         """The captions grouped by their number of tokens, fewest first."""
@@ -85,8 +81,8 @@ def load(
             "folder and run again"
         )
     on = runtime.device()
-    precision = _resolved(precision, on)
-    model = _load(folder, on, _DTYPES[precision])
+    if precision == "auto":
+        precision = "bf16" if on.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
     metadata = {
         "name": name,
         "revision": commit,
@@ -94,40 +90,24 @@ def load(
         "settings_sha256": folder.settings_sha256,
         "precision": precision,
     }
-    return PretrainedEncoder(model, metadata)
-
-
-def _resolved(precision: str, on: torch.device) -> str:
-    if precision != "auto":
-        return precision
-    return "bf16" if on.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+    return PretrainedEncoder(_load(folder, on, _DTYPES[precision]), metadata)
 
 
 def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     # Without dtype a checkpoint stored in float16 would be computed in it.
     weights = {"use_safetensors": True, "dtype": dtype, "local_files_only": True}
     try:
-        if folder.is_plain:
-            transformer = Transformer(
-                str(folder.path), model_kwargs=weights, processor_kwargs={"local_files_only": True}
-            )
-            pooling = Pooling(transformer.get_embedding_dimension(), "mean")
-            model = SentenceTransformer(modules=[transformer, pooling], device=str(on))
-        else:
-            model = SentenceTransformer(str(folder.path), device=str(on), local_files_only=True, model_kwargs=weights)
+        model = SentenceTransformer(str(folder.path), device=str(on), local_files_only=True, model_kwargs=weights)
         _refuse_unfilled(model, folder, weights)
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder.path} is not the folder of an encoder ({reason}): correct encoder.path") from None
     model.eval()
     model[0].register_forward_hook(_widen)
-    if on.type == "cpu":
-        use_onednn(model[0])
     return model
 
 
@@ -148,32 +128,3 @@ def _widen(_module: Any, _inputs: Any, features: dict[str, Any]) -> dict[str, An
     if "token_embeddings" in features:
         features["token_embeddings"] = features["token_embeddings"].float()
     return features
-
-
-class OneDnnLinear(nn.Module):
-    """An nn.Linear for inference on the CPU that oneDNN computes, with its weight laid out for that beforehand.
-
-    torch's own float32 product on the CPU is MKL's, which leaves half of some processors unused (on an AMD EPYC with
-    AVX-512, 200 of 460 GFLOP/s); oneDNN's differs from it by rounding only. In bfloat16 both are oneDNN, and the layout
-    alone gains a tenth to a quarter. torch's compiler makes the same replacement when it freezes a model.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.bias = linear.bias
-        # Neither a parameter nor a buffer, for nothing that goes through those could read oneDNN's layout.
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-
-
-def use_onednn(model: nn.Module) -> None:
-    """Replace every nn.Linear below `model`, on the CPU; nothing is done without oneDNN or where it is off."""
-    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
-        return
-    for name, child in model.named_children():
-        if type(child) is nn.Linear:
-            setattr(model, name, OneDnnLinear(child))
-        else:
-            use_onednn(child)

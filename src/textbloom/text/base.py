@@ -1,0 +1,52 @@
+"""What every text encoder is, and what a network brings that is trained here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from textbloom.core.progress import progress
+
+
+class TextEncoder(ABC):
+    """A frozen encoder.
+
+    metadata: what names the encoder and its weights, such as name, revision and sha256; it goes beside the vectors.
+    """
+
+    metadata: dict[str, Any]
+
+    @torch.inference_mode()
+    def encode(self, captions: list[str], batch_size: int) -> Tensor:
+        """Embeddings float32 [n, D] on the CPU, row by row as `captions`. Equal captions are encoded once."""
+        distinct = sorted(set(captions))
+        vectors: dict[str, Tensor] = {}
+        with progress(None, "embed", "captions", len(distinct)) as bar:
+            for batch, encoded in self.encoded(distinct, batch_size):
+                vectors.update(zip(batch, encoded.float().cpu(), strict=True))
+                bar.update(len(batch))
+        return torch.stack([vectors[caption] for caption in captions])
+
+    @abstractmethod
+    def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+        """The captions in batches, in any order, each with its embeddings [B, D]."""
+
+
+class TrainedNetwork(nn.Module, ABC):
+    """Tokens [B, L] to embeddings float32 [B, EMBEDDING_DIM], of any length and sign; it makes the tokens, too.
+
+    arguments: what the class makes the network of, for JSON.
+    """
+
+    arguments: dict[str, Any]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, captions: Sequence[str]) -> Self:
+        """A fresh network to be trained on `captions`. Raises UserError when they are too few."""
+
+    @abstractmethod
+    def tokens(self, captions: Sequence[str]) -> Tensor:
+        """Captions as integers [n, L], row by row."""
