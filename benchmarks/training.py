@@ -39,7 +39,7 @@ from textbloom.training.trainer import Trainer
 
 SIZE, NOISE_DIM = 64, 100
 TURN_SECONDS = 5
-Pairs = Iterator[tuple[Tensor, Tensor]]
+Pairs = Iterator[tuple[Tensor, ...]]
 
 
 def main() -> None:
@@ -272,7 +272,7 @@ class Ours:
             {"generator": adam, "discriminator": adam},
             device,
             seed=options.seed,
-            ema_decay=0.99,
+            ema_half_life=4414,
             autocast=runtime.autocast_dtype("auto", device),
         )
         self._batches = self._endless()
@@ -283,8 +283,8 @@ class Ours:
             yield from self._data.epoch(epoch)
 
     def __call__(self, steps: int) -> None:
-        for images, text in itertools.islice(self._batches, steps):
-            losses = self.trainer.advance(images, text)
+        for batch in itertools.islice(self._batches, steps):
+            losses = self.trainer.advance(*batch)
         self.losses.append((float(losses["discriminator"]), float(losses["generator"])))
 
 

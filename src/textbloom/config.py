@@ -205,7 +205,7 @@ class Train(Section):
     lr_cooldown: Annotated[Float, Field(ge=0, le=1)]
     beta1: Share
     beta2: Share
-    ema_decay: Share
+    ema_half_life: Annotated[Float, Field(gt=0)]
     precision: Precision
     grid_every: Count
     flips: bool

@@ -27,7 +27,7 @@ ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
 SEED = 3
 SETTINGS: dict[str, Any] = {
     "seed": SEED, "batch_size": 4, "lr": 2e-4, "discriminator_lr": None, "lr_halving": None, "lr_cooldown": 0.0,
-    "beta1": 0.5, "beta2": 0.999, "ema_decay": 0.9, "precision": "fp32", "grid_every": 2, "flips": False,
+    "beta1": 0.5, "beta2": 0.999, "ema_half_life": 26.0, "precision": "fp32", "grid_every": 2, "flips": False,
     "augment": "none", "devices": 1, "deterministic": False, "accumulate": 1,
 }  # fmt: skip
 
@@ -52,13 +52,16 @@ def trainer(
     """A trainer by system A's objective with `objective` changed."""
     optimizers = {"generator": ADAM, "discriminator": ADAM}
     learned = GanCls(**{**SYSTEM_A, **(objective or {})})
-    return Trainer(of or networks(), learned, optimizers, device, ranks, **{"seed": SEED, "ema_decay": 0.9, **changes})
+    return Trainer(
+        of or networks(), learned, optimizers, device, ranks, **{"seed": SEED, "ema_half_life": 26.0, **changes}
+    )
 
 
-def batch(size: int = 64) -> tuple[Tensor, Tensor]:
-    """Six pictures and their texts."""
+def batch(size: int = 64, micro_batches: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Six pictures, their texts, and wrong pairs: the picture before each in its micro-batch."""
     stream = torch.Generator().manual_seed(2)
-    return torch.rand(6, 3, size, size, generator=stream) * 2 - 1, torch.randn(6, 12, generator=stream)
+    images = torch.rand(6, 3, size, size, generator=stream) * 2 - 1
+    return images, torch.randn(6, 12, generator=stream), torch.arange(6 // micro_batches).roll(1).repeat(micro_batches)
 
 
 def prepared(count: int = 13, captions: int = 1, size: int = 64) -> Prepared:

@@ -23,19 +23,19 @@ def row_of(vector, data):
 
 def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own():
     data = Batches(prepared(12), 4, seed=1, device=CPU)
-    epochs = [torch.cat([text for _, text in data.epoch(n)]) for n in (0, 1)]
+    epochs = [torch.cat([text for _, text, _ in data.epoch(n)]) for n in (0, 1)]
     for rows in epochs:
         assert len(rows.unique(dim=0)) == 12
     assert not torch.equal(*epochs)
-    assert torch.equal(epochs[0], torch.cat([text for _, text in data.epoch(0)]))
-    assert torch.equal(epochs[0][8:], torch.cat([text for _, text in data.epoch(0, first_step=2)]))
+    assert torch.equal(epochs[0], torch.cat([text for _, text, _ in data.epoch(0)]))
+    assert torch.equal(epochs[0][8:], torch.cat([text for _, text, _ in data.epoch(0, first_step=2)]))
 
 
 def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_anew():
     data = prepared(12, captions=5)
     pairs, pictures, seen = Batches(data, 12, seed=1, device=CPU), data.images.all().float(), set()
     for epoch in range(30):
-        ((images, text),) = pairs.epoch(epoch)
+        ((images, text, _),) = pairs.epoch(epoch)
         for picture, vector in zip((images + 1) * 127.5, text, strict=True):
             row = row_of(vector, data)
             assert (pictures[row // 5] - picture).abs().max() < 1e-3
@@ -48,7 +48,7 @@ def test_flips_mirror_each_picture_in_about_half_of_the_epochs_and_change_nothin
     plain, flipping = (Batches(data, 4, seed=1, device=CPU, flips=flips) for flips in (False, True))
     mirrored = torch.zeros(20)
     for epoch in range(40):
-        for (images, text), (seen, same_text) in zip(plain.epoch(epoch), flipping.epoch(epoch), strict=True):
+        for (images, text, _), (seen, same_text, _) in zip(plain.epoch(epoch), flipping.epoch(epoch), strict=True):
             assert torch.equal(text, same_text)
             for image, found, vector in zip(images, seen, text, strict=True):
                 mirrored[row_of(vector, data)] += torch.equal(found, image.flip(2))
@@ -65,7 +65,7 @@ def test_flips_mirror_each_picture_in_about_half_of_the_epochs_and_change_nothin
 def test_a_purpose_that_draws_more_leaves_the_others_as_they_were(monkeypatch, disturbed, moved):
     def epoch():
         seen = list(Batches(prepared(captions=3), 4, 7, CPU, flips=True).epoch(0))
-        return {"pictures": torch.cat([p for p, _ in seen]), "text": torch.cat([t for _, t in seen])}
+        return {"pictures": torch.cat([p for p, _, _ in seen]), "text": torch.cat([t for _, t, _ in seen])}
 
     def generator_for(seed, purpose, *rest):
         generator = seeding.generator_for(seed, purpose, *rest)
@@ -82,7 +82,7 @@ def test_a_purpose_that_draws_more_leaves_the_others_as_they_were(monkeypatch, d
 
 def test_pictures_are_reduced_by_area_averages_to_the_size_of_the_run():
     data = prepared(4)
-    ((images, _),) = Batches(data, 4, seed=1, device=CPU, size=32).epoch(0)
+    ((images, _, _),) = Batches(data, 4, seed=1, device=CPU, size=32).epoch(0)
     assert images.shape == (4, 3, 32, 32)
     blocks = data.images.all().float().unflatten(2, (32, 2)).unflatten(4, (32, 2)).mean(dim=(3, 5))
     nearest = (blocks[None] - (images[:, None] + 1) * 127.5).abs().amax(dim=(2, 3, 4)).amin(dim=1)
@@ -106,7 +106,7 @@ def test_ranks_share_out_each_micro_batch_of_one_processes_batch(world, micro_ba
     data, size = prepared(26), 12
 
     def texts(ranks):
-        return [t for _, t in Batches(data, size, 7, CPU, ranks=ranks, micro_batches=micro_batches).epoch(0)]
+        return [t for _, t, _ in Batches(data, size, 7, CPU, ranks=ranks, micro_batches=micro_batches).epoch(0)]
 
     whole = texts(Ranks())
     parts = [texts(Ranks(rank, world)) for rank in range(world)]

@@ -39,8 +39,8 @@ def test_batch_norm_of_shares_is_batch_norm_of_the_batch_in_value_and_gradient(o
         assert all(torch.allclose(part[name], whole[name], rtol=1e-11) for part in parts), name
 
 
-def test_rows_are_rolled_through_the_global_batch_and_so_are_both_derivatives(of_two):
-    parts, whole = of_two("rolled"), two_ranks.rolled(ALONE)
+def test_rows_are_picked_from_the_global_batch_and_so_are_both_derivatives(of_two):
+    parts, whole = of_two("picked"), two_ranks.picked(ALONE)
     for name, expected in whole.items():
         assert torch.equal(torch.cat([part[name] for part in parts]), expected), name
 

@@ -18,7 +18,7 @@ CHANCES = [1 / (1 + math.exp(-value)) for value in LOGITS.tolist()]
 
 
 def a_batch(**changes):
-    images, text = batch()
+    images, text, _ = batch()
     noise = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(3))
     return Batch(images, text, noise, **changes)
 
@@ -74,7 +74,7 @@ def test_the_ablations_leave_their_terms_out(discriminator_text):
 
 def test_the_divergence_enters_the_generators_loss_with_its_weight():
     pair = networks("stackgan")
-    images, text = batch()
+    images, text, _ = batch()
     noise = torch.randn(2, 6, pair.generator.noise_dim)
     loss, terms = GanCls(conditioning_kl=2.0).generator(pair, Batch(images, text, noise))
     assert terms["kl"] > 0

@@ -12,27 +12,24 @@ from pathlib import Path
 from support import three_steps
 
 SRC, TESTS = (Path(__file__).parents[2] / name for name in ("src", "tests"))
-# sha256 of the weights after three steps, recorded before an objective was an object of its own.
+# sha256 of the weights after three steps, recorded before an objective was an object of its own. The generator's average
+# is not among them: its length is told in pictures since.
 RECORDED = {
     "dcgan": {
         "generator": "dd08287c194494c5d4535a821fb8831ad6be38a98704fd74f21e93bece79bd08",
         "discriminator": "8c36eb0295a6c63bf93b71e35546a87550d88a9f6e6f9de483aad6fa8f18395e",
-        "ema": "c2e463aa5815ca0090b97b2ab7fc11a4b8d1b502c321218a3a5cb010ea7c9a16",
     },
     "gan-cls": {
         "generator": "8f5b4285aa42b53111f3f42e40bd824aa57f1e30c1863b7306a3aa47fd7c97bb",
         "discriminator": "b2e6b291562e70bbf2e4b6fc6fb55592c44b4df04ff141b3a74020f698346444",
-        "ema": "fc488c1f6920d8600cb43205052fb829223df56cb34f3d590dcdaaeaddfc49a7",
     },
     "stackgan": {
         "generator": "a9c80b103b2a9c71fe0888bb6017cd0a0b97ed710f860451ec0509f473cbae81",
         "discriminator": "cd124e5e486e32151cc03d30386bc12f1ffe33fce7f94a263600ea401c03d2d6",
-        "ema": "0ba3adff05d8b29663ea235d167153582f1ddf7c6076f2914a4422115205bca4",
     },
     "stackgan refined": {
         "generator": "13aa754b086acebf102c6fa8eebf5b15c534c077137d6277e3060956ce992d34",
         "discriminator": "e26a54dd3194812f08d1dcfb19ed994161b08fd078c69f715ff08a35a3286c9b",
-        "ema": "a533e8d25ce9804859b0bcaa70b859a204bdb1656e2b24aeab277f8352089327",
     },
 }
 

@@ -31,15 +31,15 @@ class Watching(GanCls):
 def watched(**changes):
     objective = Watching(**SYSTEM_A)
     optimizers = {"generator": ADAM, "discriminator": ADAM}
-    return Trainer(networks(), objective, optimizers, CPU, seed=SEED, ema_decay=0.9, **changes), objective
+    return Trainer(networks(), objective, optimizers, CPU, seed=SEED, ema_half_life=26.0, **changes), objective
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_step_in_micro_batches_has_the_mean_of_their_losses_and_gradients_each_as_published(count):
-    images, text = batch()
+    images, text, wrong = batch(micro_batches=count)
     pair = networks()
     found = trainer(Networks(*map(copy.deepcopy, (pair.generator, pair.discriminator))), accumulate=count)
-    losses = found.advance(images, text)
+    losses = found.advance(images, text, wrong)
 
     noises = torch.randn(2, 6, 5, generator=generator_for(SEED, "noise", 0))
     micro = list(zip(images.chunk(count), text.chunk(count), noises.chunk(count, dim=1), strict=True))
@@ -166,7 +166,7 @@ def test_an_augmentation_draws_anew_each_time_and_the_same_in_a_run_that_resumes
 
 def test_optimizers_are_as_their_mapping_says_and_follow_the_schedule():
     optimizers = {"generator": {"lr": 1e-4, "betas": (0.0, 0.9)}, "discriminator": {"lr": 4e-4, "eps": 1e-7}}
-    found = Trainer(networks(), GanCls(), optimizers, CPU, seed=1, ema_decay=0.9, schedule=lambda step: 0.5**step)
+    found = Trainer(networks(), GanCls(), optimizers, CPU, seed=1, ema_half_life=26.0, schedule=lambda step: 0.5**step)
     for factor in (1.0, 0.5):
         found.advance(*batch())
         (generator,), (discriminator,) = (found.optimizers[name].param_groups for name in optimizers)
@@ -215,7 +215,7 @@ def test_micro_batches_keep_fewer_activations_at_once():
 
         with pytest.MonkeyPatch.context() as patch, torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
             patch.setattr(torch.Tensor, "backward", backward)
-            found.advance(*batch())
+            found.advance(*batch(micro_batches=count))
         return most
 
     assert held_at_most(3) < 0.6 * held_at_most(1)
@@ -230,14 +230,14 @@ def test_a_step_leaves_the_global_random_state_alone():
 
 def test_the_average_is_the_recursion_it_claims():
     source = nn.BatchNorm1d(2)
-    ema = Ema(source, decay=0.5)
+    ema = Ema(source, half_life=0.7)
     expected = source.weight.detach().clone()
     for step in range(6):
         with torch.no_grad():
             source.weight += 1.0
             source.num_batches_tracked += 1
-        ema.update(step)
-        keep = min(0.5, (1 + step) / (10 + step))
+        ema.update(seen=4 * step, pictures=4)
+        keep = 0.5 ** (4 / min(0.7, 0.05 * 4 * step)) if step else 0.0
         expected = keep * expected + (1 - keep) * source.weight.detach()
     assert torch.allclose(ema.network.weight, expected)
     assert ema.network.num_batches_tracked == 6
@@ -270,7 +270,7 @@ class Penalised(Objective):
 @pytest.mark.parametrize("system", ["dcgan", "stackgan"])
 def test_an_objective_with_a_gradient_penalty_trains_every_system(system, autocast):
     optimizers = {"generator": ADAM, "discriminator": ADAM}
-    found = Trainer(networks(system), Penalised(), optimizers, CPU, seed=1, ema_decay=0.9, autocast=autocast)
+    found = Trainer(networks(system), Penalised(), optimizers, CPU, seed=1, ema_half_life=26.0, autocast=autocast)
     losses = found.advance(*batch())
     assert list(losses) == ["discriminator", "generator", "d_hinge", "d_penalty", "g_adversarial"]
     assert all(torch.isfinite(value) for value in losses.values()) and losses["d_penalty"] > 0

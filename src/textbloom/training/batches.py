@@ -23,7 +23,9 @@ Reader = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 
 
 class Batches:
-    """Batches of (picture [B, 3, S, S] float32 in [-1, 1], embedding [B, D]), the same for a seed on any device.
+    """Batches of (picture [B, 3, S, S] float32 in [-1, 1], embedding [B, D], wrong pair [B]), the same on any device.
+
+    A wrong pair is the place, in the batch that all ranks share, of a picture that the caption does not belong to.
 
     S is `size`, a whole fraction of the pictures' own (None: their own). Where several `ranks` train together, B is
     this one's share of `batch_size`: its part of each of the batch's `micro_batches`. `section` of params.yaml is what
@@ -60,6 +62,7 @@ class Batches:
         self._embeddings = prepared.embeddings.to(device)
         self._first_row = prepared.first_row
         self._caption_counts = prepared.caption_counts
+        self._class_ids, self._caption_ids = torch.from_numpy(prepared.class_ids), prepared.caption_ids
         self.batch_size = batch_size
         self._seed = seed
         self._ranks = ranks
@@ -72,7 +75,7 @@ class Batches:
     def __len__(self) -> int:
         return self._count
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches of one epoch (numbered from 0) from `first_step` on, each image with one of its captions."""
         order = torch.randperm(self._count, generator=generator_for(self._seed, "order", epoch))
         chance = torch.rand(self._count, generator=generator_for(self._seed, "caption choice", epoch))
@@ -80,12 +83,33 @@ class Batches:
         batches = order.split(self.batch_size)[first_step : self.steps_per_epoch]
         own = [self._ranks.share(batch, self._micro_batches) for batch in batches]
         texts = resident(self._embeddings, [rows[chosen] for chosen in own])
-        mirror = augmentation.mirror_choices(self._count, self._seed, epoch).to(self._embeddings.device)
-        for pictures, text, which in zip(self._pictures(own), texts, resident(mirror, own), strict=True):
+        device = self._embeddings.device
+        mirror = augmentation.mirror_choices(self._count, self._seed, epoch).to(device)
+        wrong = [self._wrong_pairs(batch, rows[batch]).to(device) for batch in batches]
+        shares = zip(self._pictures(own), texts, wrong, resident(mirror, own), strict=True)
+        for pictures, text, places, which in shares:
             images = reduced(pictures.float(), self.size).div_(127.5).sub_(1.0)
             if self._flips:
                 images = augmentation.mirrored(images, which)
-            yield images.contiguous(memory_format=torch.channels_last), text
+            yield images.contiguous(memory_format=torch.channels_last), text, places
+
+    def _wrong_pairs(self, chosen: Tensor, rows: Tensor) -> Tensor:
+        """This rank's wrong pairs of the global batch of pictures `chosen` with their captions `rows`, both [B]."""
+        count = self._micro_batches
+        pairs = zip(self._class_ids[chosen].chunk(count), self._caption_ids[rows].chunk(count), strict=True)
+        return self._ranks.share(torch.cat([wrong_pairs(*of_pictures) for of_pictures in pairs]), count)
+
+
+def wrong_pairs(classes: Tensor, captions: Tensor) -> Tensor:
+    """For each of B pictures, by numbers of class and caption [B], the place of one that its caption is wrong for.
+
+    It is the nearest one before it, the first following the last, that differs in both; where there is none, in the
+    caption alone, else in the class alone, else simply the one before it.
+    """
+    count = len(classes)
+    others = (torch.arange(count)[:, None] - torch.arange(1, count)) % count
+    differs = 2 * (captions[others] != captions[:, None]).int() + (classes[others] != classes[:, None])
+    return others.gather(1, differs.argmax(1, keepdim=True))[:, 0]  # argmax gives the first of equals
 
 
 def on_device(pictures: Pictures, device: torch.device) -> Reader:

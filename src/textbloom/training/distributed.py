@@ -151,16 +151,16 @@ class Ranks:
         """The mean over ranks, differentiable like `sum`."""
         return values if self.world == 1 else self.sum(values) / self.world
 
-    def roll(self, rows: Tensor) -> Tensor:
-        """`rows.roll(1, dims=0)` of the global batch: this rank's part of it, for its part [b, …] of the rows."""
+    def pick(self, rows: Tensor, places: Tensor) -> Tensor:
+        """The rows at `places`, int64 [n], of the global batch, of which `rows` [b, …] are this rank's part."""
         if self.world == 1:
-            return rows.roll(1, dims=0)
-        # Each rank's last row in a slot of its own: summed, that is everybody's. Not every backend sums bfloat16, and
-        # one number beside zeros survives float32 as it is.
-        slots = [0, 0] * (rows.ndim - 1) + [self.rank, self.world - 1 - self.rank]
-        lasts = F.pad(rows[-1:].float(), slots)
-        before = self.sum(lasts)[self.rank - 1].to(rows.dtype)
-        return torch.cat([before[None], rows[:-1]])
+            return rows[places]
+        # Each rank's rows in a slot of their own: summed, that is everybody's. Not every backend sums bfloat16, and
+        # one number beside zeros survives a wider type as it is.
+        count = len(rows)
+        slots = [0, 0] * (rows.ndim - 1) + [self.rank * count, (self.world - 1 - self.rank) * count]
+        wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        return self.sum(F.pad(wide, slots)).to(rows.dtype)[places]
 
     @torch.no_grad()
     def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
@@ -214,7 +214,7 @@ class SynchronisedBatchNorm(nn.Module):
     def __init__(self, layer: _BatchNorm, ranks: Ranks) -> None:
         super().__init__()
         assert layer.momentum is not None and layer.running_mean is not None
-        self.eps, self._momentum, self._ranks = layer.eps, layer.momentum, ranks
+        self.eps, self.momentum, self._ranks = layer.eps, layer.momentum, ranks
         self.weight, self.bias = layer.weight, layer.bias
         self.running_mean: Tensor
         self.running_var: Tensor
@@ -236,8 +236,8 @@ class SynchronisedBatchNorm(nn.Module):
         variance = self._ranks.sum(centred.square().sum(places)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self._momentum)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             unbiased = variance * (count / (count - 1))
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self._momentum)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)

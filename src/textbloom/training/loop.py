@@ -90,8 +90,8 @@ def train(
     total, earlier = epochs * per_epoch * batches.batch_size, first_step * batches.batch_size
     with progress(None, "train", "images", total, hidden=not trainer.ranks.first, done=earlier) as bar:
         for epoch in range(first_step // per_epoch, epochs):
-            for images, text in batches.epoch(epoch, first_step=trainer.step - epoch * per_epoch):
-                for name, loss in _advanced(trainer, images, text, section).items():
+            for batch in batches.epoch(epoch, first_step=trainer.step - epoch * per_epoch):
+                for name, loss in _advanced(trainer, batch, section).items():
                     sums[name] = sums.get(name, 0.0) + loss.double()
                 done = trainer.step - epoch * per_epoch
                 bar.update(batches.batch_size)
@@ -129,20 +129,21 @@ def first_warning(trainer: Trainer, losses: list[dict[str, float]]) -> int | Non
     return next(count for count in range(1, len(losses) + 1) if trainer.objective.warning(losses[:count]))
 
 
-def _advanced(trainer: Trainer, images: Tensor, text: Tensor, section: str) -> dict[str, Tensor]:
+def _advanced(trainer: Trainer, batch: tuple[Tensor, Tensor, Tensor], section: str) -> dict[str, Tensor]:
     try:
-        return trainer.advance(images, text)
+        return trainer.advance(*batch)
     except RuntimeError as error:
         if not out_of_memory.is_out_of_memory(error):
             raise
         count, world = trainer.accumulate, trainer.ranks.world
 
         def smaller_step(pictures: int) -> None:
-            trainer.advance(images[: count * pictures], text[: count * pictures])
+            images, text, wrong = (values[: count * pictures] for values in batch)
+            trainer.advance(images, text, wrong % pictures)
 
         # Several processes would have to try together, and some may have failed.
         possible = smaller_step if world == 1 else None
-        raise out_of_memory.advice(error, possible, len(images) // count, count * world, section) from None
+        raise out_of_memory.advice(error, possible, len(batch[0]) // count, count * world, section) from None
 
 
 def _check_losses(means: Mapping[str, float], step: int, section: str, state: Path) -> None:

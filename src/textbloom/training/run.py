@@ -1,7 +1,7 @@
 """One training run from data to files, resumable at any moment: what the train and the refine stage both do."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from textbloom.core import resume, runtime, trained_folder
 from textbloom.core.files import replacing, write_json, write_text
@@ -20,11 +21,13 @@ from textbloom.models.base import pretrained
 from textbloom.training import augmentation, loop
 from textbloom.training.batches import Batches
 from textbloom.training.distributed import Ranks, one_line_for_a_lost_process
+from textbloom.training.ema import recompute_batch_norm
 from textbloom.training.loop import Log, ProgressInputs
 from textbloom.training.objectives.base import Networks, Objective
 from textbloom.training.trainer import Trainer, learning_rate_factor
 
 SHOWN = 8  # captions on the progress sheet
+STATISTICS = 32  # batches over which the averaged generator's batch statistics are taken
 ROOMS = ("training", "models", "features", "dataset", "core")  # whose code decides what a run gives
 
 
@@ -47,7 +50,7 @@ class Settings:
     lr_cooldown: float
     beta1: float
     beta2: float
-    ema_decay: float
+    ema_half_life: float
     precision: str
     grid_every: int
     flips: bool
@@ -119,6 +122,9 @@ def run(
             folder=folder,
             section=settings.section,
         )
+        recompute_batch_norm(
+            trainer.ema.network, _generator_inputs(data, settings, networks.generator.noise_dim, device)
+        )
         if not ranks.first:
             return
         # A second stage learned from the networks of the first one too.
@@ -137,6 +143,17 @@ def run(
             speed = log.steps_here * settings.batch_size / log.seconds
             runtime.record_provenance(outputs.provenance, seconds=log.seconds, images_per_second=speed)
         resume.remove(folder)
+
+
+def _generator_inputs(
+    data: Prepared, settings: Settings, noise_dim: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of noise and of captions that training chose from, the same on every rank."""
+    stream = generator_for(settings.seed, "batch statistics")
+    for _ in range(STATISTICS):
+        rows = torch.randint(len(data.embeddings), (settings.batch_size,), generator=stream)
+        noise = torch.randn(settings.batch_size, noise_dim, generator=stream)
+        yield noise.to(device), data.embeddings[rows].to(device)
 
 
 def _trainer(
@@ -161,7 +178,7 @@ def _trainer(
         device,
         ranks,
         seed=settings.seed,
-        ema_decay=settings.ema_decay,
+        ema_half_life=settings.ema_half_life,
         schedule=schedule,
         autocast=runtime.autocast_dtype(settings.precision, device),
         accumulate=settings.accumulate,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class Trainer:
         ranks: Ranks = ALONE,
         *,
         seed: int,
-        ema_decay: float,
+        ema_half_life: float,
         schedule: Callable[[int], float] = constant,
         autocast: torch.dtype | None = None,
         accumulate: int = 1,
@@ -59,6 +60,7 @@ class Trainer:
         Args:
             optimizers: Adam's settings for each network: {"generator": {"lr": …, "betas": …}, "discriminator": …}.
             seed: decides the noise and what is augmented how.
+            ema_half_life: of the generator's average, in pictures.
             schedule: the step, from 0, to a factor of both learning rates.
             autocast: the type that both losses are computed in where autocast allows it; None: float32.
         """
@@ -71,7 +73,7 @@ class Trainer:
         self.device = device
         self.ranks = ranks
         self.accumulate = accumulate
-        self.ema = Ema(networks.generator, ema_decay)
+        self.ema = Ema(networks.generator, ema_half_life)
         self.optimizers = {name: _adam(getattr(networks, name), settings) for name, settings in optimizers.items()}
         self.step = 0
         self._rates = {name: settings["lr"] for name, settings in optimizers.items()}
@@ -80,18 +82,20 @@ class Trainer:
         self.autocast = autocast
         self._augment = augment
 
-    def advance(self, images: Tensor, text: Tensor) -> dict[str, Tensor]:
+    def advance(self, images: Tensor, text: Tensor, wrong: Tensor) -> dict[str, Tensor]:
         """Update both networks once on pictures [B, 3, S, S] in [-1, 1] and text [B, D]: this rank's share of a batch.
 
+        `wrong`, int64 [B], is the place in the global micro-batch of a picture that each text does not belong to.
         Returns `discriminator` and `generator`, the losses, and their terms as d_<name> and g_<name>: means over the
         global batch that stay on the device, because reading one waits for it.
         """
         self._set_learning_rates()
-        batches = list(self._micro_batches(images, text))
+        batches = list(self._micro_batches(images, text, wrong))
         discriminator, d_terms = self._update("discriminator", self.objective.discriminator, batches)
         with _fixed(self.optimizers["discriminator"]):
             generator, g_terms = self._update("generator", self.objective.generator, batches)
-        self.ema.update(self.step)
+        pictures = len(images) * self.ranks.world
+        self.ema.update(self.step * pictures, pictures)
         self.step += 1
         losses = {"discriminator": discriminator, "generator": generator}
         losses |= {f"d_{name}": term for name, term in d_terms.items()}
@@ -99,7 +103,7 @@ class Trainer:
         means = self.ranks.mean(torch.stack(list(losses.values())))
         return dict(zip(losses, means.unbind(), strict=True))
 
-    def _micro_batches(self, images: Tensor, text: Tensor) -> Iterator[Batch]:
+    def _micro_batches(self, images: Tensor, text: Tensor, wrong: Tensor) -> Iterator[Batch]:
         # The noise is drawn for the global batch, so that it is the same for any number of ranks.
         stream = generator_for(self._seed, "noise", self.step, self.device)
         everything = (2, len(images) * self.ranks.world, self.networks.generator.noise_dim)
@@ -111,8 +115,10 @@ class Trainer:
             return self._augment(pictures, chance)
 
         count = self.accumulate
-        for pictures, texts, draws in zip(images.chunk(count), text.chunk(count), noise.chunk(count, 1), strict=True):
-            yield Batch(pictures, texts, draws, self.step, augment, self.ranks.roll, self.ranks.mean)
+        shares = zip(images.chunk(count), text.chunk(count), noise.chunk(count, 1), wrong.chunk(count), strict=True)
+        for pictures, texts, draws, places in shares:
+            mismatched = partial(self.ranks.pick, places=places)
+            yield Batch(pictures, texts, draws, self.step, augment, mismatched, self.ranks.mean, count)
 
     def _update(
         self, name: str, objective: Callable[[Networks, Batch], Loss], batches: Sequence[Batch]

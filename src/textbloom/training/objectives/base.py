@@ -48,6 +48,7 @@ class Batch:
         generated pictures alike.
     mismatched: rows [B, …] to those of another picture of the batch, for each row.
     mean: the mean over all processes of a tensor that is this process's mean.
+    micro_batches: how many such batches a step works on, the discriminator's losses of all before the generator's.
     memo: what the discriminator's step computed and the generator's may use again.
     """
 
@@ -58,6 +59,7 @@ class Batch:
     augment: Callable[[Tensor], Tensor] = unchanged
     mismatched: Callable[[Tensor], Tensor] = rolled
     mean: Callable[[Tensor], Tensor] = unchanged
+    micro_batches: int = 1
     memo: dict[str, Any] = field(default_factory=dict)
 
 

@@ -27,7 +27,12 @@ class Hinge(Objective):
     def discriminator(self, networks: Networks, batch: Batch) -> Loss:
         """real + w · (wrong + fake), of (picture, its text), (picture, another's text) and (generated, its text)."""
         d = networks.discriminator
-        captions, of_fakes = batch.memo["generated"] = self._generated(networks, batch)
+        # One pass makes the pictures of both steps, unless the graphs of many micro-batches would have to be kept.
+        keep = batch.micro_batches == 1
+        with torch.set_grad_enabled(keep):
+            captions, of_fakes = self._generated(networks, batch, batch.noise[0])
+        if keep:
+            batch.memo["generated"] = captions, of_fakes
         with torch.no_grad():
             of_real = d.frozen_features(batch.augment(batch.images))
         fake = margin(d, -d.score(d.learned_features([scale.detach() for scale in of_fakes]), d.project(captions)))
@@ -40,17 +45,17 @@ class Hinge(Objective):
         return terms["real"] + self.negatives_weight * fake, terms
 
     def generator(self, networks: Networks, batch: Batch) -> Loss:
-        """The generated pictures' mean logit, negative, on the pictures that the discriminator's step has made."""
+        """The generated pictures' mean logit, negative, and the divergence of the captions' conditioning."""
         d = networks.discriminator
-        captions, of_fakes = batch.memo.pop("generated")
+        captions, of_fakes = batch.memo.pop("generated", None) or self._generated(networks, batch, batch.noise[1])
         adversarial = -mean(d, d.score(d.learned_features(of_fakes), d.project(captions)))
         kl = networks.generator.divergence(captions)
         return adversarial + self.conditioning_kl * kl, {"adversarial": adversarial, "kl": kl}
 
-    def _generated(self, networks: Networks, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+    def _generated(self, networks: Networks, batch: Batch, noise: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Captions [B, D] and the frozen features of pictures generated for them, with gradients to the generator."""
         captions = with_mixed(batch, self.mixed_captions)
-        pictures = networks.generator(batch.noise[0], captions)
+        pictures = networks.generator(noise, captions)
         return captions, networks.discriminator.frozen_features(batch.augment(pictures))
 
 
