@@ -12,8 +12,8 @@ from pathlib import Path
 from support import three_steps
 
 SRC, TESTS = (Path(__file__).parents[2] / name for name in ("src", "tests"))
-# sha256 of the weights after three steps, recorded before an objective was an object of its own. The generator's average
-# is not among them: its length is told in pictures since.
+# sha256 of the weights after three steps, recorded before an objective was an object of its own. The generator's
+# average is not among them: its length is told in pictures since.
 RECORDED = {
     "dcgan": {
         "generator": "dd08287c194494c5d4535a821fb8831ad6be38a98704fd74f21e93bece79bd08",
