@@ -122,7 +122,7 @@ from textbloom.report import directions
 from textbloom.text import pretrained
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 FEATURE_EXTRACTORS_REGISTRY["coarse"] = prepared_project.Coarse
-pretrained.load = lambda name: prepared_project.Words()
+pretrained.load = lambda name, **_: prepared_project.Words()
 prepared_project.write_real_features(Path())
 runpy.run_path("stages/evaluate.py", run_name="__main__")
 assert directions.gain("brightness_gap", 5, 3) == 2
