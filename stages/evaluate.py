@@ -26,7 +26,7 @@ def main() -> None:
     judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
     evaluator = Evaluator(
         judge,
-        extractor.read_real_features(config.REAL_FEATURES).by(judge, generator.size),
+        extractor.read_real_features(config.REAL_FEATURES, judge, generator.size),
         load_image_ids(config.IMAGE_IDS),
         load_eval_split(
             *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=generator.size

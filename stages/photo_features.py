@@ -23,7 +23,7 @@ def main() -> None:
         for photo in registry.open_dataset(p.data.dataset).photos(config.raw(p.data.dataset))
         if photo.image_id in wanted
     )
-    features = photo_features.extract(photos, ids, photo_features.PhotoReader())
+    features = photo_features.extract(photos, ids)
     save_tensors(config.PHOTO_FEATURES, features, photo_features.METADATA)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom.core.errors import UserError
+from textbloom.core.tensors import load_metadata
 from textbloom.features import efficientnet, extractor
 from textbloom.features.extractor import Extractor, read_real_features, write_real_features
 
@@ -145,14 +146,8 @@ def test_a_file_that_is_no_weights_of_this_network_is_refused_by_name(tmp_path, 
 def test_the_features_of_real_pictures_come_back_to_the_bit_with_what_gave_them(tmp_path, lite0, smooth_pictures):
     path, pictures = tmp_path / "real_features.safetensors", smooth_pictures(3, 64)
     write_real_features(path, lite0, pictures)
-    stored = read_real_features(path)
-    assert stored.metadata == {
-        "extractor": LITE0,
-        "layer": "1280",
-        "sha256": efficientnet.VARIANTS[LITE0].sha256,
-        "image_size": 64,
-    }
-    expected, found = lite0(pictures, "pictures"), stored.by(lite0, 64)
+    assert load_metadata(path)["sha256"] == efficientnet.VARIANTS[LITE0].sha256
+    expected, found = lite0(pictures, "pictures"), read_real_features(path, lite0, 64)
     assert torch.equal(found.features, expected.features)
     assert found.logits is not None and expected.logits is not None and torch.equal(found.logits, expected.logits)
     rows = torch.tensor([2, 0])
@@ -163,10 +158,9 @@ def test_features_of_another_file_layer_or_size_are_refused_with_the_mend(tmp_pa
     judge = stand(lambda images: images.float().mean((2, 3)))
     path = tmp_path / "real_features.safetensors"
     write_real_features(path, judge, smooth_pictures(3, 64))
-    stored = read_real_features(path)
-    assert stored.by(judge, 64).logits is None
+    assert read_real_features(path, judge, 64).logits is None
     with pytest.raises(UserError, match=r"evaluate\.weights: the file has changed .*--single-item features"):
-        stored.by(replace(judge, sha256="1" * 64), 64)
+        read_real_features(path, replace(judge, sha256="1" * 64), 64)
     for changed, size in ((replace(judge, layer="768"), 64), (judge, 128)):
         with pytest.raises(UserError, match="another extractor, layer or picture size: run `make repro`"):
-            stored.by(changed, size)
+            read_real_features(path, changed, size)

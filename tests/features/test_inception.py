@@ -140,7 +140,7 @@ def test_published_weights_are_fetched_once_and_checked_each_time(hub, server, t
     source.unlink()
     assert inceptions.published() == hub / "inception.pth"
     (hub / "inception.pth").write_bytes(b"damaged since")
-    with pytest.raises(UserError, match=r"inception\.pth: sha256 .* delete the file"):
+    with pytest.raises(UserError, match=r"inception\.pth is not the published file .* delete it"):
         inceptions.published()
 
 

@@ -1,7 +1,6 @@
 """Features of photos: what each group holds, in the order of the ids."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,12 +9,15 @@ from torch import Tensor
 
 from textbloom.core.errors import UserError
 from textbloom.features import efficientnet, photo_features
-from textbloom.features.photo_features import GROUPS, NETWORK, SIDE, extract
+from textbloom.features.photo_features import NETWORK, SIDE, extract
 
 
-def brightness(photos: Tensor) -> dict[str, Tensor]:
-    """Stands in for the networks: the mean brightness of each photo in each group."""
-    return {group: photos.float().mean((1, 2, 3))[:, None] for group in GROUPS}
+@pytest.fixture
+def _brightness_alone(monkeypatch):
+    """Instead of what networks see: the mean brightness of each photo."""
+    monkeypatch.setattr(
+        photo_features, "read", lambda network, photos: {"last": photos.float().mean((1, 2, 3))[:, None]}
+    )
 
 
 def greys(image_ids: list[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -23,18 +25,17 @@ def greys(image_ids: list[int]) -> Iterator[tuple[int, np.ndarray]]:
     return ((image_id, np.full((3, SIDE, SIDE), 10 * image_id, dtype=np.uint8)) for image_id in image_ids)
 
 
+@pytest.mark.usefixtures("_brightness_alone")
 def test_features_come_in_the_order_of_the_ids():
-    reader: Any = brightness
     ids = [2, 3, 5, 8, 9, 10, 11, 12, 13, 20]  # more than a batch
-    features = extract(greys(ids[::-1]), ids, reader)
-    for group in GROUPS:
-        assert features[group].flatten().tolist() == [10.0 * image_id for image_id in ids]
+    features = extract(greys(ids[::-1]), ids)
+    assert features["last"].flatten().tolist() == [10.0 * image_id for image_id in ids]
 
 
+@pytest.mark.usefixtures("_brightness_alone")
 def test_an_id_without_a_photo_is_named():
-    reader: Any = brightness
     with pytest.raises(UserError, match="names image 7, but there is no photo of it: run `make repro`"):
-        extract(greys([3]), [3, 7, 9], reader)
+        extract(greys([3]), [3, 7, 9])
 
 
 def test_colours_are_the_roots_of_their_shares_in_the_middle():
@@ -51,7 +52,7 @@ def test_colours_are_the_roots_of_their_shares_in_the_middle():
 @torch.inference_mode()
 def test_the_reader_gives_the_extractors_last_layer_and_every_stages_mean_and_deviation():
     photos = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
-    groups = photo_features.PhotoReader()(photos)
+    groups = photo_features.read(efficientnet.network(NETWORK), photos)
     shapes = {name: tuple(values.shape) for name, values in groups.items()}
     assert shapes == {"last": (2, 1280), "stages": (2, 1568), "colours": (2, 64)}
 

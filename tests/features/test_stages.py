@@ -12,8 +12,9 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from textbloom import config
 from textbloom.core.tensors import load_metadata, load_tensors, save_tensors
-from textbloom.features import photo_features
+from textbloom.features import extractor, photo_features
 from textbloom.features.extractor import read_real_features
+from textbloom.text import joint_embedding
 
 
 def run_stage(name: str) -> None:
@@ -30,10 +31,9 @@ def test_real_pictures_are_seen_at_the_size_of_the_generated_ones(tmp_path, monk
     images = torch.randint(0, 256, (10, 3, 128, 128), dtype=torch.uint8)
     save_tensors(config.IMAGES, {"images": images})
     run_stage("features")
-    stored = read_real_features(config.REAL_FEATURES)
-    assert (stored.metadata["extractor"], stored.metadata["image_size"]) == ("coarse", size)
+    stored = read_real_features(config.REAL_FEATURES, extractor.load("coarse", None, None), size)
     averages = functional.avg_pool2d(images.float(), 128 // size).round().to(torch.uint8)
-    assert torch.equal(stored.features.features, Coarse("coarse", ["coarse"])(averages)[0])
+    assert torch.equal(stored.features, Coarse("coarse", ["coarse"])(averages)[0])
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_photos_are_read_in_the_order_of_their_ids_for_an_encoder_that_is_traine
     config.apply(None, ["encoder.name=bag-of-ngrams"])
     run_stage("photo_features")
     found = load_tensors(config.PHOTO_FEATURES)
-    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(photo_features.GROUPS, 3)
+    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(joint_embedding.WEIGHTS, 3)
     assert load_metadata(config.PHOTO_FEATURES) == photo_features.METADATA
     # A photo's row is what it would be alone.
     whole = config.CAPTIONS.read_text().splitlines(keepends=True)
@@ -61,7 +61,7 @@ def test_photos_are_read_in_the_order_of_their_ids_for_an_encoder_that_is_traine
         config.CAPTIONS.write_text(whole[0] + line)
         run_stage("photo_features")
         alone = load_tensors(config.PHOTO_FEATURES)
-        for name in photo_features.GROUPS:
+        for name in joint_embedding.WEIGHTS:
             torch.testing.assert_close(alone[name][0], found[name][row], rtol=1e-3, atol=1e-3)
     assert not torch.allclose(found["last"][0], found["last"][1], atol=0.1)
 

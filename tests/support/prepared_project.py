@@ -105,7 +105,7 @@ def evaluator(samples: int = 100, seed: int = 1, attributes: Path | None = None,
     """The evaluator of the project that is the working folder."""
     split = load_eval_split(*config.PREPARED, split="test", train_splits=("train", "val"), seed=seed, size=64)
     judge = extractor.load("coarse", None, None)
-    features = extractor.read_real_features(config.REAL_FEATURES).by(judge, 64)
+    features = extractor.read_real_features(config.REAL_FEATURES, judge, 64)
     ids = load_image_ids(config.IMAGE_IDS)
     return Evaluator(judge, features, ids, split, Words(), samples=samples, seed=seed, attributes=attributes, **options)
 

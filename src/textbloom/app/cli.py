@@ -123,7 +123,7 @@ def _compare(options: argparse.Namespace) -> None:
     judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
     evaluator = Evaluator(
         judge,
-        extractor.read_real_features(config.REAL_FEATURES).by(judge, size),
+        extractor.read_real_features(config.REAL_FEATURES, judge, size),
         load_image_ids(config.IMAGE_IDS),
         split,
         pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),

@@ -5,7 +5,6 @@ be used in two ways: as a feature extractor of torch-fidelity (`register`), and 
 at four scales a discriminator reads (`scales`).
 """
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
 from textbloom.core.errors import UserError
+from textbloom.core.files import sha256
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,6 @@ class EfficientNet(FeatureExtractorBase):
     def get_default_feature_layer_for_metric(metric: str) -> str:
         return "logits" if metric == "isc" else "1280"
 
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return True
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
-
 
 def register() -> None:
     """Make the variants known to torch-fidelity under their names; calling it again is harmless."""
@@ -162,10 +154,6 @@ def _published_weights(variant: Variant) -> dict[str, Tensor]:
     if spec is None or spec.origin is None:
         raise UserError(f"the package {variant.package} is not installed: run `make setup` to mend the environment")
     path = Path(spec.origin).parent / variant.file
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: remove .venv and run `make repro`") from None
-    if hashlib.sha256(data).hexdigest() != variant.sha256:
+    if sha256(path) != variant.sha256:
         raise UserError(f"{path} is not the published file (sha256 differs): remove .venv and run `make repro`")
     return torch.load(path, weights_only=True, map_location="cpu")

@@ -1,10 +1,7 @@
 """The judge of pictures: a feature extractor of torch-fidelity, chosen by name, loaded safely, run once a picture."""
 
-import hashlib
-import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from torch_fidelity.utils import create_feature_extractor
 
 from textbloom.core import runtime
 from textbloom.core.errors import UserError
+from textbloom.core.files import sha256
 from textbloom.core.progress import progress
 from textbloom.core.tensors import load_metadata, load_tensors, save_tensors, sha256_of
 from textbloom.features import efficientnet, inception
@@ -68,7 +66,9 @@ class Extractor:
         Features that are not finite are a UserError: only broken weights give them.
         """
         collected: dict[str, list[Tensor]] = {name: [] for name in self.network.get_requested_features_list()}
-        with progress(None, f"features of {what}", "images", len(images)) as bar, _full_float32():
+        # No TF32 on the GPU: its ten bits of mantissa would make a measure depend on the card.
+        full = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with progress(None, f"features of {what}", "images", len(images)) as bar, full:
             for batch in images.split(_BATCH[self.device.type]):
                 outputs = self.network.convert_features_tuple_to_dict(self.network(batch.to(self.device)))
                 for name, output in outputs.items():
@@ -82,17 +82,6 @@ class Extractor:
                     "broken, take another file"
                 )
         return Features(tensors[self.layer], tensors[self.logits_layer] if self.logits_layer else None)
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """No TF32 on the GPU: its products have ten bits of mantissa, and a measure should not depend on the card."""
-    products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = products, convolutions
 
 
 def known() -> list[str]:
@@ -146,22 +135,22 @@ def _check_weights(name: str, weights: str) -> tuple[list[str], str]:
     if name not in _TAKE_WEIGHTS:
         raise UserError(f"evaluate.weights: {name} takes no local file; set it to null")
     try:
-        data = Path(weights).read_bytes()
+        digest = sha256(Path(weights))
     except OSError as error:
         raise UserError(f"evaluate.weights: {weights} cannot be read: {error.strerror}") from None
     table: object = None
     with warnings.catch_warnings(action="ignore"), suppress(Exception):
         # torch-fidelity unpickles whatever the file holds, so it is first read with the unpickler that runs no code.
         # On bytes that are no table of tensors that one raises nearly any exception.
-        table = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        table = torch.load(weights, weights_only=True, map_location="cpu")
     if not isinstance(table, dict) or not all(isinstance(tensor, Tensor) for tensor in table.values()):
         raise UserError(
             f"evaluate.weights: {weights} is damaged or not a plain table of tensors (nothing else is read, since that "
             "could run code): save the network's state_dict"
         )
-    layers = list(FEATURE_EXTRACTORS_REGISTRY[name].get_provided_features_list())
-    usable = inception.usable_layers(table) if name == inception.NAME else layers
-    return usable, hashlib.sha256(data).hexdigest()
+    if name == inception.NAME:
+        return inception.usable_layers(table), digest
+    return list(FEATURE_EXTRACTORS_REGISTRY[name].get_provided_features_list()), digest
 
 
 def _create(name: str, layers: list[str], weights: str | None) -> FeatureExtractorBase:
@@ -178,40 +167,31 @@ def _create(name: str, layers: list[str], weights: str | None) -> FeatureExtract
         ) from None
 
 
-@dataclass(frozen=True)
-class RealFeatures:
-    """The features of all prepared pictures, in the order of image_ids.csv, and what they were computed with."""
-
-    path: Path
-    features: Features
-    metadata: dict[str, object]
-
-    def by(self, extractor: Extractor, image_size: int) -> Features:
-        """The features, if `extractor` gave them for pictures of `image_size`; else a UserError."""
-        if self.metadata == _metadata(extractor, image_size):
-            return self.features
-        if self.metadata["sha256"] != extractor.sha256 and self.metadata["extractor"] == extractor.name:
-            raise UserError(
-                f"evaluate.weights: the file has changed since {self.path} was made with it: run `make repro "
-                'ARGS="--force --single-item features"`, then `make repro`'
-            )
-        raise UserError(f"{self.path} is of another extractor, layer or picture size: run `make repro`")
-
-
 def write_real_features(path: Path, extractor: Extractor, images: Tensor) -> None:
     """Write the features of the pictures uint8 [N, 3, S, S] to a tensor file that `read_real_features` reads."""
     found = extractor(images, "real pictures")
     tensors = {"features": found.features} | ({} if found.logits is None else {"logits": found.logits})
-    save_tensors(path, tensors, _metadata(extractor, images.shape[-1]))
+    save_tensors(path, tensors, _origin(extractor, images.shape[-1]))
 
 
-def read_real_features(path: Path) -> RealFeatures:
-    """Read what `write_real_features` wrote. A missing or damaged file is a UserError."""
+def read_real_features(path: Path, extractor: Extractor, image_size: int) -> Features:
+    """Read what `write_real_features` wrote: the features of all prepared pictures, in the order of image_ids.csv.
+
+    Raises UserError for a file that is missing, damaged, or of another extractor or size of pictures.
+    """
+    origin, wanted = load_metadata(path), _origin(extractor, image_size)
+    if origin["sha256"] != extractor.sha256 and origin["extractor"] == extractor.name:
+        raise UserError(
+            f"evaluate.weights: the file has changed since {path} was made with it: run `make repro "
+            'ARGS="--force --single-item features"`, then `make repro`'
+        )
+    if origin != wanted:
+        raise UserError(f"{path} is of another extractor, layer or picture size: run `make repro`")
     tensors = load_tensors(path)
-    return RealFeatures(path, Features(tensors["features"], tensors.get("logits")), load_metadata(path))
+    return Features(tensors["features"], tensors.get("logits"))
 
 
-def _metadata(extractor: Extractor, image_size: int) -> dict[str, object]:
+def _origin(extractor: Extractor, image_size: int) -> dict[str, object]:
     return {
         "extractor": extractor.name,
         "layer": extractor.layer,

@@ -20,7 +20,6 @@ from textbloom.features import efficientnet
 
 NETWORK = "efficientnet-lite0"
 SIDE = efficientnet.VARIANTS[NETWORK].side  # of the photos, in pixels
-GROUPS = ("last", "stages", "colours")
 # What the features say of themselves, beside the tensors.
 METADATA: dict[str, Any] = {
     "picture_features": f"{NETWORK}, all stages, and colours",
@@ -31,24 +30,18 @@ _MIDDLE = slice(40, 184)  # of 224 pixels: where the subject is
 _LEVELS = 4  # of each colour channel
 
 
-class PhotoReader:
-    """Reads photos uint8 [B, 3, 224, 224] into the groups of GROUPS, float32 on the CPU.
+@torch.inference_mode()
+def read(network: Any, photos: Tensor) -> dict[str, Tensor]:
+    """What EfficientNet-Lite0 and the colours tell of photos uint8 [B, 3, 224, 224], float32 on the CPU.
 
     last [B, 1280]: the pooled last layer. stages [B, 1568]: mean and standard deviation over the area of each channel
     that the seven stages put out. colours [B, 64]: as `colours` gives them.
     """
-
-    def __init__(self) -> None:
-        self._device = runtime.device()
-        self._network = efficientnet.network(NETWORK).to(self._device)
-
-    @torch.inference_mode()
-    def __call__(self, photos: Tensor) -> dict[str, Tensor]:
-        net = self._network
-        maps = efficientnet.stages(net, efficientnet.prepare(photos.to(self._device), SIDE))
-        last = net.bn2(net.conv_head(maps[-1])).mean((2, 3))
-        moments = [moment for stage in maps for moment in (stage.mean((2, 3)), stage.std((2, 3)))]
-        return {"last": last.cpu(), "stages": torch.cat(moments, 1).cpu(), "colours": colours(photos)}
+    device = next(network.parameters()).device
+    maps = efficientnet.stages(network, efficientnet.prepare(photos.to(device), SIDE))
+    last = network.bn2(network.conv_head(maps[-1])).mean((2, 3))
+    moments = [moment for stage in maps for moment in (stage.mean((2, 3)), stage.std((2, 3)))]
+    return {"last": last.cpu(), "stages": torch.cat(moments, 1).cpu(), "colours": colours(photos)}
 
 
 def colours(photos: Tensor) -> Tensor:
@@ -64,25 +57,23 @@ def colours(photos: Tensor) -> Tensor:
     return torch.from_numpy(np.sqrt(shares.numpy()))
 
 
-def extract(
-    photos: Iterable[tuple[int, np.ndarray]], image_ids: Sequence[int], reader: PhotoReader
-) -> dict[str, Tensor]:
-    """The groups of each photo, each [N, F], in the order of `image_ids`.
+def extract(photos: Iterable[tuple[int, np.ndarray]], image_ids: Sequence[int]) -> dict[str, Tensor]:
+    """The groups of `read` of each photo, each [N, F], in the order of `image_ids`.
 
     photos: image ids, in any order, each with its photo, uint8 [3, 224, 224] and squeezed to a square, so that nothing
     is cut off. Raises UserError where an id has no photo.
     """
+    network = efficientnet.network(NETWORK).to(runtime.device())
     remaining = iter(photos)
-    order: list[int] = []
+    row: dict[int, int] = {}
     found: list[dict[str, Tensor]] = []
     with progress(None, "photo features", "photos", len(image_ids)) as bar:
         while batch := list(islice(remaining, _BATCH)):
-            order += [image_id for image_id, _ in batch]
-            found.append(reader(torch.from_numpy(np.stack([photo for _, photo in batch]))))
+            row |= {image_id: len(row) + index for index, (image_id, _) in enumerate(batch)}
+            found.append(read(network, torch.from_numpy(np.stack([photo for _, photo in batch]))))
             bar.update(len(batch))
-    row = {image_id: index for index, image_id in enumerate(order)}
     missing = [image_id for image_id in image_ids if image_id not in row]
     if missing:
         raise UserError(f"captions.csv names image {missing[0]}, but there is no photo of it: run `make repro`")
     rows = [row[image_id] for image_id in image_ids]
-    return {group: torch.cat([part[group] for part in found])[rows] for group in GROUPS}
+    return {group: torch.cat([part[group] for part in found])[rows] for group in found[0]}
