@@ -13,8 +13,7 @@ from torch import Tensor
 from textbloom.dataset.eval_split import EvalSplit
 from textbloom.dataset.prepared import Pictures, Prepared
 from textbloom.viz import samples
-from textbloom.viz.neighbours import nearest
-from textbloom.viz.samples import Examples, choose, spherical, straight
+from textbloom.viz.samples import Examples, choose, nearest, spherical, straight
 from textbloom.viz.sheet import Sheet
 
 
@@ -66,7 +65,7 @@ def test_a_training_picture_is_its_own_nearest_neighbour_at_distance_zero(size: 
 
 
 def test_neighbours_equal_those_of_a_direct_computation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("textbloom.viz.neighbours.CHUNK", 7)
+    monkeypatch.setattr("textbloom.viz.samples.CHUNK", 7)
     queries, gallery = pictures(4), pictures(20)
     indices, distances = nearest(queries, gallery, 20)
 
@@ -86,7 +85,7 @@ def test_the_distance_is_in_grey_levels_and_pictures_of_128_are_averaged_first()
     assert nearest(flat, flat + 7, 1)[1].item() == 7.0
     checked = flat.clone()
     checked[..., ::2, ::2] += 40
-    assert nearest(flat, checked, 1)[1].item() == 10.0, "one pixel in four is 40 brighter"
+    assert nearest(flat, checked, 1)[1].item() == pytest.approx(10), "one pixel in four is 40 brighter"
 
 
 def held_out(classes: list[int], captions: list[str]) -> EvalSplit:
@@ -150,6 +149,10 @@ class Recorder:
         return numbers[:, None, None, None].expand(-1, 3, self.side, self.side)
 
 
+def recorder(side: int = 8) -> Any:
+    return Recorder(side)
+
+
 def examples(count: int) -> Examples:
     return Examples(
         [f"caption {number}" for number in range(count)],
@@ -163,7 +166,7 @@ def numbers(row: Tensor) -> list[int]:
 
 
 def test_a_row_between_two_captions_has_one_noise_and_the_captions_at_its_ends() -> None:
-    generator, shown = Recorder(), examples(4)
+    generator, shown = recorder(), examples(4)
     sheet = samples.interpolation_captions(generator, shown, seed=1)
 
     assert [(row.left, row.right) for row in sheet.rows] == [("caption 0", "caption 1"), ("caption 2", "caption 3")]
@@ -171,11 +174,11 @@ def test_a_row_between_two_captions_has_one_noise_and_the_captions_at_its_ends()
         assert torch.equal(embeddings[0], shown.embeddings[first])
         assert torch.equal(embeddings[-1], shown.embeddings[first + 1])
         assert noise is not None and torch.equal(noise, noise[:1].expand_as(noise))
-    assert not torch.equal(generator.calls[0][1], generator.calls[1][1])  # type: ignore[arg-type]
+    assert not torch.equal(generator.calls[0][1], generator.calls[1][1])
 
 
 def test_a_row_between_two_noises_has_one_caption() -> None:
-    generator, shown = Recorder(), examples(3)
+    generator, shown = recorder(), examples(3)
     sheet = samples.interpolation_noise(generator, shown, seed=1)
 
     assert [row.left for row in sheet.rows] == shown.captions
@@ -185,7 +188,7 @@ def test_a_row_between_two_noises_has_one_caption() -> None:
 
 
 def test_beside_each_real_picture_stand_three_of_its_own_caption_from_different_noise() -> None:
-    generator, shown = Recorder(), examples(3)
+    generator, shown = recorder(), examples(3)
     sheet = samples.real_beside_generated(generator, shown, seed=1)
 
     [(embeddings, noise)] = generator.calls
@@ -200,7 +203,7 @@ def test_beside_each_real_picture_stand_three_of_its_own_caption_from_different_
 
 def test_a_generator_of_two_stages_shows_its_sketches_as_large_from_the_noise_they_share() -> None:
     shown = Examples(["one", "two"], torch.randn(2, 5), pictures(2)[..., :16, :16])
-    generator, sketcher = Recorder(side=16), Recorder()
+    generator, sketcher = recorder(side=16), recorder()
     sketcher.noise_dim = 7
     generator.first = sketcher
     sheet = samples.real_beside_generated(generator, shown, seed=1)
@@ -232,7 +235,7 @@ def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero() -> 
 
 
 def every(shown: Examples) -> list[Sheet]:
-    generator = Recorder()
+    generator = recorder()
     made = generator.sample(shown.embeddings, 1)
     return [
         samples.real_beside_generated(generator, shown, seed=1),

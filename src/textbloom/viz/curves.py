@@ -1,10 +1,11 @@
 """Curves as pictures, for pages that cannot draw a table themselves: losses, and distances to training pictures."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 from matplotlib import style
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
@@ -37,20 +38,20 @@ def loss_curves(table: Path, path: Path) -> None:
     names = [name for name in losses.columns if name != "epoch" and losses[name].any()]
     columns = min(PANELS_A_ROW, len(names))
     rows = -(-len(names) // columns)
-    # From the library's defaults: a matplotlibrc on the machine must not change the bytes.
-    with style.context(["default", LOOK]):
-        room = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
-        figure = Figure(figsize=(2.6 * columns, 2.1 * rows), dpi=150, layout=room)
+    with _page(path, 2.6 * columns, 2.1 * rows) as figure:
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
         for panel, name in zip(panels, names, strict=False):
-            _draw(panel, losses["epoch"], losses[name], name)
+            marker = "o" if len(losses) == 1 else None
+            panel.plot(losses["epoch"], losses[name], color=LINE, linewidth=1.4, marker=marker)
+            panel.set_title(name, loc="left", fontsize=10)
+            panel.set_title(f"{losses[name].iloc[-1]:.3g}", loc="right", fontsize=9, color=QUIET)
+            panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+            panel.yaxis.set_major_locator(MaxNLocator(nbins=4))
         for unused in panels[len(names) :]:
             unused.set_axis_off()
         for panel in panels[max(0, len(names) - columns) : len(names)]:
             panel.set_xlabel("epoch", color=QUIET)
             panel.tick_params(labelbottom=True)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, metadata={"Software": None})
 
 
 def distance_curves(table: Path, path: Path) -> None:
@@ -60,8 +61,7 @@ def distance_curves(table: Path, path: Path) -> None:
     rises left of the real one, the generator copies. Raises UserError where the table is missing or has other columns.
     """
     distances = _read(table, {"quantile", "generated", "real"}, "distances by quantile")
-    with style.context(["default", LOOK]):
-        figure = Figure(figsize=(5.2, 3.2), dpi=150, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    with _page(path, 5.2, 3.2) as figure:
         panel = figure.subplots()
         for name, colour in (("real", QUIET), ("generated", LINE)):
             panel.plot(distances[name], distances["quantile"], color=colour, linewidth=1.6, label=name)
@@ -71,16 +71,18 @@ def distance_curves(table: Path, path: Path) -> None:
         panel.set_xlim(left=0)
         panel.set_ylim(0, 1)
         panel.legend(frameon=False, loc="lower right")
+
+
+@contextmanager
+def _page(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure of this size in inches, which is written to `path` at the end."""
+    # From the library's defaults: a matplotlibrc on the machine must not change the bytes.
+    with style.context(["default", LOOK]):
+        room = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+        figure = Figure(figsize=(width, height), dpi=150, layout=room)
+        yield figure
         with replacing(path) as temporary:
             figure.savefig(temporary, metadata={"Software": None})
-
-
-def _draw(panel: Axes, epochs: "pd.Series[float]", values: "pd.Series[float]", name: str) -> None:
-    panel.plot(epochs, values, color=LINE, linewidth=1.4, marker="o" if len(epochs) == 1 else None)
-    panel.set_title(name, loc="left", fontsize=10)
-    panel.set_title(f"{values.iloc[-1]:.3g}", loc="right", fontsize=9, color=QUIET)
-    panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    panel.yaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
 def _read(table: Path, columns: set[str], what: str) -> pd.DataFrame:

@@ -70,14 +70,8 @@ def contact_sheet(pictures: Tensor, shown: pd.DataFrame, numbers: dict[str, int]
     labels = zip(shown["class_id"].tolist(), shown["split"].tolist(), strict=True)
     tags = [f"class {class_id} · {split}" if class_id else split for class_id, split in labels]
     captions = shown["caption"].tolist()
-    rows = [
-        Row(
-            pictures[start : start + COLUMNS],
-            beneath=captions[start : start + COLUMNS],
-            tags=tags[start : start + COLUMNS],
-        )
-        for start in range(0, len(pictures), COLUMNS)
-    ]
+    parts = [slice(start, start + COLUMNS) for start in range(0, len(pictures), COLUMNS)]
+    rows = [Row(pictures[part], beneath=captions[part], tags=tags[part]) for part in parts]
     splits = ", ".join(_part(split, numbers) for split in SPLITS if numbers[f"images_{split}"])
     note = (
         f"{numbers['images']:,} pictures at {numbers['image_size']}×{numbers['image_size']} with "

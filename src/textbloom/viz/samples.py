@@ -2,32 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from textbloom.core.seeding import generator_for
 from textbloom.dataset.eval_split import EvalSplit
-from textbloom.viz.neighbours import nearest
+from textbloom.sampling.generator import TrainedGenerator
 from textbloom.viz.sheet import Row, Sheet
 
 DRAWS = 3  # pictures of one caption beside the real one
 STEPS = 8  # pictures of an interpolation, its ends included
 NEIGHBOURS = 4  # training pictures beside a generated one
 PROGRESS_ROWS = 12
-
-
-class Generator(Protocol):
-    """Pictures from embeddings: see `textbloom.sampling.generator.TrainedGenerator`."""
-
-    @property
-    def noise_dim(self) -> int: ...
-
-    @property
-    def first(self) -> "Generator | None": ...
-
-    def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor: ...
+COMPARED_SIDE = 64  # pixels; larger pictures are averaged down to it
+CHUNK = 1024  # training pictures that are compared at once
 
 
 @dataclass(frozen=True)
@@ -92,7 +82,7 @@ def progress(epochs: Sequence[int], pictures: Tensor, captions: Sequence[str]) -
     return Sheet(rows, title="As training went on", note=note, headings=captions, tile=160, gap=16, row_gap=16)
 
 
-def real_beside_generated(generator: Generator, shown: Examples, seed: int) -> Sheet:
+def real_beside_generated(generator: TrainedGenerator, shown: Examples, seed: int) -> Sheet:
     """A row a caption: its own real picture, then pictures generated for it from three noises.
 
     For a generator of two stages the sketches of the first, as large as the pictures, stand before them.
@@ -116,7 +106,7 @@ def real_beside_generated(generator: Generator, shown: Examples, seed: int) -> S
     return Sheet(rows, title=shown.title("Real beside generated"), headings=headings, first_apart=True)
 
 
-def interpolation_captions(generator: Generator, shown: Examples, seed: int) -> Sheet:
+def interpolation_captions(generator: TrainedGenerator, shown: Examples, seed: int) -> Sheet:
     """A row a pair of captions (first and second, third and fourth, …): from one to the other under one noise."""
     pairs = [(first, first + 1) for first in range(0, len(shown) - 1, 2)] or [(0, 0)]
     noise = _noise(generator, len(pairs), seed, "caption interpolation")
@@ -129,7 +119,7 @@ def interpolation_captions(generator: Generator, shown: Examples, seed: int) -> 
     return Sheet(rows, title=shown.title("From one caption to another"), note=note, tile=128)
 
 
-def interpolation_noise(generator: Generator, shown: Examples, seed: int) -> Sheet:
+def interpolation_noise(generator: TrainedGenerator, shown: Examples, seed: int) -> Sheet:
     """A row a caption: from one noise to another, along the arc between them."""
     noise = _noise(generator, 2 * len(shown), seed, "noise interpolation").unflatten(0, (len(shown), 2))
     rows = []
@@ -191,5 +181,24 @@ def nearest_training(pictures: Tensor, shown: Examples, training: Tensor, rows: 
     return Sheet(strips, title=title, note=note, headings=headings, row_gap=14, tile=128, first_apart=True)
 
 
-def _noise(generator: Generator, count: int, seed: int, purpose: str) -> Tensor:
+def nearest(queries: Tensor, gallery: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` pictures of `gallery` uint8 [N, 3, S, S] nearest to each of `queries` uint8 [q, 3, S, S].
+
+    Returns (indices int64 [q, count], distances float64 [q, count]), nearest first, the first in the gallery among
+    equals. The distance is the root mean square difference of the pixel values (0 to 255) at 64×64.
+    """
+    wanted = _flat(queries)
+    # Pixels are whole numbers and the products' sums stay below 2^53: float64 is exact here.
+    mode = "use_mm_for_euclid_dist"
+    distances = torch.cat([torch.cdist(wanted, _flat(part), compute_mode=mode) for part in gallery.split(CHUNK)], dim=1)
+    ordered, indices = distances.sort(dim=1, stable=True)
+    return indices[:, :count], ordered[:, :count] / wanted.shape[1] ** 0.5
+
+
+def _flat(pictures: Tensor) -> Tensor:
+    shrink = max(1, pictures.shape[-1] // COMPARED_SIDE)
+    return avg_pool2d(pictures.float(), shrink).round().double().flatten(1)
+
+
+def _noise(generator: TrainedGenerator, count: int, seed: int, purpose: str) -> Tensor:
     return torch.randn(count, generator.noise_dim, generator=generator_for(seed, purpose))
