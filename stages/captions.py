@@ -1,7 +1,5 @@
 """Choose the images, their splits and their captions: the rows that every later stage follows."""
 
-from functools import partial
-
 from textbloom import config
 from textbloom.core import errors
 from textbloom.data import captions, registry, splits
@@ -9,10 +7,9 @@ from textbloom.data import captions, registry, splits
 
 def main() -> None:
     p = config.load()
-    dataset = registry.open_dataset(p.data.dataset)
+    dataset = registry.DATASETS[p.data.dataset]
     folder = config.raw(p.data.dataset)
-    published = partial(dataset.published_split, folder)
-    records = splits.divide(dataset.entries(folder), p.data.split, p.data.split_seed, published)
+    records = splits.divide(dataset, folder, p.data.split, p.data.split_seed)
     kept, leaks = captions.without_leaks(records, dataset.photos(folder))
     used = captions.first(kept, p.data.limit)
     per_image = None if p.captions.per_image == "all" else p.captions.per_image

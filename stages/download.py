@@ -23,7 +23,7 @@ def main() -> None:
     # By its name: dvc.yaml lists the source of the chosen data set alone, so that an edit of another runs nothing.
     source = importlib.import_module(f"textbloom.sources.{name}")
     for file, described in registry.fill(name, config.raw(name), source, options).items():
-        print(f"{file}: {described.bytes:,} bytes, sha256 {described.sha256}")
+        print(f"{file}: {described['bytes']:,} bytes, sha256 {described['sha256']}")
 
 
 if __name__ == "__main__":

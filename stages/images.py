@@ -8,7 +8,7 @@ from textbloom.data import captions, images, registry
 def main() -> None:
     p = config.load()
     ids = captions.image_ids(config.CAPTIONS)
-    photos = registry.open_dataset(p.data.dataset).photos(config.raw(p.data.dataset))
+    photos = registry.DATASETS[p.data.dataset].photos(config.raw(p.data.dataset))
     images.write(config.IMAGES, photos, ids, p.images.size, p.images.fit, p.images.box_share)
     images.write_ids(config.IMAGE_IDS, ids)
 

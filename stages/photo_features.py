@@ -20,7 +20,7 @@ def main() -> None:
     wanted = set(ids)
     photos = (
         (photo.image_id, decoding.decode(photo, photo_features.SIDE))
-        for photo in registry.open_dataset(p.data.dataset).photos(config.raw(p.data.dataset))
+        for photo in registry.DATASETS[p.data.dataset].photos(config.raw(p.data.dataset))
         if photo.image_id in wanted
     )
     features = photo_features.extract(photos, ids)

@@ -66,21 +66,6 @@ def test_copies_within_one_split_are_kept():
     assert (ids(kept), dropped) == ([1, 2, 3, 4], [])
 
 
-def test_a_photo_without_captions_is_named():
-    with pytest.raises(UserError, match=r"image_00002\.jpg has no caption"):
-        captions.without_leaks([record(1)], [photo(1), photo(2)])
-
-
-def test_captions_without_a_photo_are_named():
-    with pytest.raises(UserError, match="image 2 has captions but no photo"):
-        captions.without_leaks([record(1), record(2)], [photo(1)])
-
-
-def test_two_photos_of_one_id_are_refused():
-    with pytest.raises(UserError, match="image 1 has a photo already"):
-        captions.without_leaks([record(1)], [photo(1), photo(1, b"other")])
-
-
 def many() -> list[Record]:
     """100 images, split by split, as a data set sorted by class has them."""
     splits = ["train"] * 70 + ["test"] * 20 + ["val"] * 10

@@ -149,9 +149,8 @@ def test_any_damage_to_a_jpeg_either_decodes_or_is_a_user_error():
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [11_000, 20_000], ids=["warned of by Pillow", "refused by Pillow"])
-def test_a_picture_of_enormous_size_is_refused_before_it_is_decoded(side):
-    bomb = encoded(Image.new("1", (side, side)))
+def test_a_picture_of_enormous_size_is_refused_before_it_is_decoded():
+    bomb = encoded(Image.new("1", (20_000, 20_000)))
     assert len(bomb) < 2**20
     with pytest.raises(UserError, match=r"image_00001\.jpg.*decompression bomb"):
         decode(photo(bomb), 64)
@@ -267,7 +266,7 @@ def test_a_small_box_in_a_large_jpeg_keeps_its_detail():
     assert np.abs(decoded.astype(int) - array(region)).mean() < 1
 
 
-@pytest.mark.parametrize("box", [Box(500, 0, 60, 90), Box(0, -200, 60, 90), Box(10, 10, 0, 5), Box(10, 10, 5, -5)])
+@pytest.mark.parametrize("box", [Box(500, 0, 60, 90), Box(0, -200, 60, 90)])
 def test_a_box_outside_its_picture_is_named(box):
     with pytest.raises(UserError, match=r"photo a: its box .*400 × 300.*images\.box_share"):
         decode(Photo(1, "a", encoded(coordinates(400, 300)), box), 64, "stretch", 0.75)

@@ -1,12 +1,12 @@
 """The tensor of all pictures: the file that would be written at once, whatever the threads; whole or absent."""
 
+import errno
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -96,15 +96,18 @@ def test_photos_are_taken_from_the_archive_only_as_fast_as_they_are_decoded(tmp_
     assert max(ahead) <= 2 * images.AHEAD
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs a system that takes a file's room in advance")
 def test_a_disk_without_room_is_refused_before_a_picture_is_decoded(tmp_path, monkeypatch):
     def nothing():
         raise AssertionError("no photo should be asked for")
         yield
 
+    def full(file, start, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     (tmp_path / "a").write_text("earlier")
-    usage = namedtuple("usage", "total used free")(100, 71, 29)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(UserError, match=r"a needs 0\.00 GiB and its disk has 0\.00 free: free some space"):
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
         images.write(tmp_path / "a", nothing(), [1, 2], 64)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["earlier"]
 
@@ -151,7 +154,7 @@ def stage(folder: Path, count: int) -> "subprocess.Popen[str]":
 )
 def test_a_stopped_stage_ends_at_once_and_leaves_the_earlier_file(number, said, tmp_path):
     (tmp_path / "target").write_text("earlier")
-    with stage(tmp_path, 200_000) as process:
+    with stage(tmp_path, 20_000) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         process.send_signal(number)
@@ -159,6 +162,7 @@ def test_a_stopped_stage_ends_at_once_and_leaves_the_earlier_file(number, said, 
     assert process.returncode != 0
     assert errors.strip().split("\n")[-1].startswith(said)
     assert (tmp_path / "target").read_text() == "earlier"
+    (tmp_path / ".partial-target").unlink(missing_ok=True)  # 4 GB that a kill leaves for the next run to overwrite
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):

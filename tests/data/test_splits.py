@@ -1,12 +1,16 @@
 """Seeded divisions: stratified, disjoint, the same for a seed."""
 
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from support.tiny_flowers import write_archive
 
 from textbloom.core.errors import UserError
 from textbloom.data import splits
-from textbloom.data.base import Entry, Record
+from textbloom.data.base import Dataset, Entry, Record
 
 SIZES = {3: 40, 7: 10, 8: 1, 11: 57, 12: 5, 20: 2}
 
@@ -16,12 +20,12 @@ def entries() -> list[Entry]:
     return [Entry(id_, class_id, ("a flower",)) for id_, class_id in enumerate(classes, start=1)]
 
 
-def unpublished(how, entries):
-    raise AssertionError("a division of our own asks no publisher")
-
-
 def divided(how: str, seed: int = 1, of: list[Entry] | None = None) -> list[Record]:
-    return splits.divide(entries() if of is None else of, how, seed, unpublished)
+    dataset = SimpleNamespace(
+        entries=lambda folder: entries() if of is None else of,
+        PUBLISHED_SPLITS={"all-val": lambda folder, entries: {entry.image_id: "val" for entry in entries}},
+    )
+    return splits.divide(cast(Dataset, dataset), Path(), how, seed)
 
 
 def held_out(records: list[Record]) -> set[int]:
@@ -66,9 +70,14 @@ def test_classes_cannot_be_divided_where_there_is_but_one():
         divided("random-classes", of=[Entry(1, 0, ("a",)), Entry(2, 0, ("b",))])
 
 
-def test_any_other_name_is_the_publishers_own():
-    def published(how, entries):
-        assert how == "oxford"
-        return {entry.image_id: "val" for entry in entries}
+def test_a_published_split_is_asked_of_the_data_set_and_an_unknown_one_refused_with_the_known_ones():
+    assert {record.split for record in divided("all-val")} == {"val"}
+    with pytest.raises(UserError, match="no split 'oxford'; there are all-val, random, random-classes, none"):
+        divided("oxford")
 
-    assert {record.split for record in splits.divide(entries(), "oxford", 1, published)} == {"val"}
+
+def test_where_train_and_val_have_but_a_common_list_all_of_it_trains(tmp_path):
+    lists = {"trainval": b"001.A\n004.B\n", "test": b"\xef\xbb\xbf002.C_3\r\n", "train": b"001.A\n", "val": b"004.B\n"}
+    for names, split_of_4 in ((["trainval", "test"], "train"), ([*lists], "val")):
+        write_archive(tmp_path / "x.tgz", {f"./reed/{name}classes.txt": lists[name] for name in names})
+        assert splits.read_class_lists(tmp_path / "x.tgz") == {1: "train", 4: split_of_4, 2: "test"}

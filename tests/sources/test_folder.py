@@ -14,7 +14,7 @@ from PIL import Image
 from support.tiny_flowers import jpeg
 
 from textbloom.core.errors import UserError
-from textbloom.data import archives, captions, folder, registry, splits
+from textbloom.data import captions, folder, registry, splits
 from textbloom.data.base import Entry, Options
 from textbloom.data.decoding import decode
 from textbloom.sources import folder as packing
@@ -195,19 +195,16 @@ WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
     [
         (without("b.jpg"), r"captions\.csv: line 2: the folder has no picture 'b\.jpg': add it, or remove"),
         (with_file("c.jpg", jpeg(3)), r"captions\.csv: no line captions c\.jpg: add one, or take the picture away"),
-        (with_table(WHOLE.replace("b.jpg", "B.jpg")), r"line 2: 'B\.jpg' is written 'b\.jpg' in the folder: write it"),
-        (with_table(WHOLE.replace("b.jpg", "../b.jpg")), r"line 2: '\.\./b\.jpg' leads out of the folder"),
-        (with_table(WHOLE.replace("b.jpg", "/tmp/b.jpg")), r"line 2: '/tmp/b\.jpg' leads out of the folder"),
-        (with_table(WHOLE.replace("b.jpg", "C:\\b.jpg")), r"line 2: .* leads out of the folder"),
+        (with_table(WHOLE.replace("b.jpg", "B.jpg")), r"line 2: .* 'B\.jpg': write 'b\.jpg', as in the folder"),
+        (with_table(WHOLE.replace("b.jpg", "../b.jpg")), r"line 2: the folder has no picture '\.\./b\.jpg'"),
         (with_table(WHOLE + "b.jpg, \u200b\n"), r"line 4: b\.jpg has an empty caption: write one, or remove the line"),
         (with_table(WHOLE + "b.jpg,one, two\n"), r'line 4: 3 fields where the header has 2: .* into "quotes"'),
         (with_table(WHOLE + "b.jpg\n"), r"line 4: 1 fields where the header has 2"),
         (with_table(WHOLE + 'b.jpg,"open\n'), r"captions\.csv: line 4: .*look for an odd quotation mark"),
-        (with_table("b.jpg,x\na/a.jpg,y\n"), r"line 1: the header has no column 'file': it must be file,caption"),
-        (with_table("file,text\nb.jpg,x\n"), r"line 1: the header has no column 'caption'"),
-        (with_table("file,caption,label\nb.jpg,x,1\n"), r"line 1: the header has a column 'label' too many"),
-        (with_table("file,caption,file\nb.jpg,x,b\n"), r"line 1: the header has a column 'file' too many"),
-        (with_table(""), r"line 1: the header has no column 'file'"),
+        (with_table("b.jpg,x\na/a.jpg,y\n"), r"line 1: expected file,caption or file,caption,class, got 'b"),
+        (with_table("file,caption,label\nb.jpg,x,1\n"), r"line 1: expected .*, got 'file,caption,label'"),
+        (with_table("file,caption,file\nb.jpg,x,b\n"), r"line 1: expected"),
+        (with_table(""), r"line 1: expected"),
         (with_table(WHOLE.encode() + b"b.jpg,sch\xf6n\n"), r"captions\.csv: line 4: byte 0xf6 is not UTF-8: save"),
         (with_table(WHOLE.encode("utf-16")), r"captions\.csv: line 1: byte 0xff is not UTF-8: save"),
         (
@@ -218,7 +215,7 @@ WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
         (with_file("b.jpg", b""), r"b\.jpg is no picture of the kind its name says"),
         (with_file("b.jpg", b"<html>"), r"b\.jpg is no picture of the kind its name says .*: save it anew"),
         (without("captions.csv"), r"a\.jpg has no caption: write a/a\.txt beside it, .* or give the folder a captions"),
-        (lambda mine: shutil.rmtree(mine), r"data\.path: .*mine is no folder: give the folder that holds"),
+        (lambda mine: shutil.rmtree(mine), r"data\.path: .*mine holds no picture"),
         (
             lambda mine: (without("b.jpg")(mine), without("a/a.jpg")(mine)),
             r"data\.path: .*mine holds no picture \(\.jpg",
@@ -237,11 +234,6 @@ def test_a_mistake_in_a_table_or_its_pictures_is_named_with_its_mend(mine, mista
         (without("tulips/b.jpg"), r"tulips/b\.txt has no picture of its name: add the picture, or take the text away"),
         (with_file("tulips/b.txt", " \n\n"), r"tulips/b\.txt: holds no caption, only blank lines"),
         (with_file("tulips/b.txt", b"ok\n\xff"), r"tulips/b\.txt: line 2: byte 0xff is not UTF-8"),
-        (with_file("tulips/b.png", jpeg(1)), r"tulips/b\.txt: is it of tulips/b\.jpg or of tulips/b\.png\? Rename"),
-        (
-            with_file("tulips/line\nend.jpg", jpeg(1)),
-            r"the name 'tulips/line\\nend\.jpg' holds what is no text: rename",
-        ),
     ],
 )
 def test_a_mistake_in_texts_beside_pictures_is_named_with_its_mend(tmp_path, mistake, message):
@@ -250,15 +242,12 @@ def test_a_mistake_in_texts_beside_pictures_is_named_with_its_mend(tmp_path, mis
     refused(mine, message)
 
 
-def test_a_link_out_of_the_folder_or_to_a_folder_is_refused_and_one_within_is_a_picture(mine):
+def test_a_link_to_a_picture_is_a_picture_and_one_to_a_folder_is_refused(mine):
     (mine / "b.jpg").rename(mine.parent / "outside.jpg")
     (mine / "b.jpg").symlink_to(mine.parent / "outside.jpg")
-    refused(mine, r"mine/b\.jpg is a link: put the pictures themselves into")
-    (mine / "b.jpg").unlink()
-    (mine / "b.jpg").symlink_to("a/a.jpg")
-    assert [photo.data for photo in folder.photos(packed(mine))] == [jpeg(1), jpeg(1)]
+    assert [photo.data for photo in folder.photos(packed(mine))] == [jpeg(1), jpeg(2)]
     (mine / "more").symlink_to(mine / "a")
-    refused(mine, r"mine/more is a link: put the pictures themselves into")
+    refused(mine, r"mine/more is a link to a folder: put the pictures themselves into")
 
 
 def test_a_picture_that_is_cut_short_is_named_as_in_the_folder_when_it_is_decoded(mine):
@@ -270,58 +259,43 @@ def test_a_picture_that_is_cut_short_is_named_as_in_the_folder_when_it_is_decode
 def test_what_no_archive_may_hold_is_refused_before_it_is_packed(mine, monkeypatch):
     monkeypatch.setattr(packing, "MEMBER_BYTES", 100)
     refused(mine, r"a\.jpg has more than 0 MiB: scale it down")
-    monkeypatch.setattr(packing, "MEMBER_BYTES", archives.MEMBER_BYTES)
-    monkeypatch.setattr(packing, "TOTAL_BYTES", len(jpeg(1)))
-    refused(mine, r"the pictures have more than 0 GiB: scale them down first")
-
-
-def pack_damaged(pack: Path, name: str, change: Callable[[bytes], bytes]) -> None:
-    (pack / name).write_bytes(change((pack / name).read_bytes()))
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        (folder.CAPTIONS, lambda data: data[: data.index(b"\n2,") + 1], r"differ in image 2"),
-        (folder.CAPTIONS, lambda data: data[:-20], r"captions\.csv is damaged"),
-        (folder.PICTURES, lambda data: data[:-600], r"pictures\.tar\.gz is damaged"),
+        (folder.CAPTIONS, lambda data: data.replace(b"2,", b"two,"), r"captions\.csv cannot be read"),
+        (folder.PICTURES, lambda data: data[:-600], r"pictures\.tar\.gz cannot be read"),
     ],
 )
 def test_a_damaged_pack_is_refused(mine, name, change, message):
     pack = packed(mine)
-    folder.verify(pack)
-    pack_damaged(pack, name, change)
+    assert len(list(folder.photos(pack))) == 2
+    (pack / name).write_bytes(change((pack / name).read_bytes()))
     with pytest.raises(UserError, match=message):
-        folder.verify(pack)
+        list(folder.photos(pack))
 
 
 @pytest.mark.parametrize("name", [folder.CAPTIONS, folder.PICTURES])
 def test_a_pack_without_one_of_its_files_is_refused(mine, name):
     pack = packed(mine)
     (pack / name).unlink()
-    with pytest.raises(UserError, match=f"{name} is missing"):
-        folder.verify(pack)
-
-
-@pytest.mark.parametrize("how", ["class-disjoint", "oxford"])
-def test_a_published_split_is_refused_with_those_that_work(how):
-    with pytest.raises(UserError, match=f"has no split '{how}'; take random, random-classes or none"):
-        splits.divide([], how, 1, lambda how, entries: folder.published_split(Path(), how, entries))
+    with pytest.raises(UserError, match=f"{name} cannot be read"):
+        list(folder.photos(pack))
 
 
 def test_the_documented_example_goes_from_folder_to_rows_and_a_failure_leaves_the_earlier_pack(tmp_path):
     manifest = registry.fill("folder", tmp_path / "raw", packing, Options(tmp_path, path=EXAMPLE))
     assert set(manifest) == {folder.CAPTIONS, folder.PICTURES}
-    reader = registry.open_dataset("folder")
-    entries = reader.entries(tmp_path / "raw")
+    entries = folder.entries(tmp_path / "raw")
     assert len(entries) == 8
     assert {entry.class_id for entry in entries} == {1, 2}
     for how, held_out in (("random", 1), ("random-classes", 4), ("none", 0)):
-        records = splits.divide(entries, how, 1, lambda how, entries: {})
-        kept, dropped = captions.without_leaks(records, reader.photos(tmp_path / "raw"))
+        records = splits.divide(folder, tmp_path / "raw", how, 1)
+        kept, dropped = captions.without_leaks(records, folder.photos(tmp_path / "raw"))
         assert sum(record.split == "test" for record in kept) == held_out
         assert not dropped
 
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="holds no picture"):
         registry.fill("folder", tmp_path / "raw", packing, Options(tmp_path, path=tmp_path / "nowhere"))
-    assert reader.entries(tmp_path / "raw") == entries
+    assert folder.entries(tmp_path / "raw") == entries

@@ -1,9 +1,11 @@
 """What every data set gives, whatever its archives look like, and what it may ask for where it is obtained."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from textbloom.core.errors import UserError
 
 SPLITS = ("train", "val", "test")
 
@@ -13,7 +15,7 @@ class Entry:
     """One image as its archive describes it: its id, its class, and at least one caption, in the published order."""
 
     image_id: int
-    class_id: int
+    class_id: int  # 0: none
     captions: tuple[str, ...]
 
 
@@ -44,25 +46,19 @@ class Photo:
 
 
 class Dataset(Protocol):
-    """How the archives of one data set are read: a module with these functions, which raise UserError on bad ones."""
+    """How the archives of one data set are read: a module of these, whose functions raise UserError on bad archives."""
+
+    @property
+    def PUBLISHED_SPLITS(self) -> Mapping[str, Callable[[Path, Sequence[Entry]], dict[int, str]]]:
+        """The publishers' own divisions: each gives, from the folder and its entries, the split of every image id."""
+        ...
 
     def entries(self, folder: Path) -> list[Entry]:
         """Every image of the data set, sorted by id."""
         ...
 
-    def published_split(self, folder: Path, how: str, entries: Sequence[Entry]) -> dict[int, str]:
-        """The split of each image id, as the data set's publishers divided it.
-
-        `how` is `class-disjoint` or a split of the data set's own; UserError where it has none of that name.
-        """
-        ...
-
     def photos(self, folder: Path) -> Iterator[Photo]:
         """Every picture, in the order of the archive, one at a time."""
-        ...
-
-    def verify(self, folder: Path) -> None:
-        """Read every file to its end, so that damage shows before any stage relies on the file."""
         ...
 
 
@@ -86,3 +82,12 @@ class Source(Protocol):
     def obtain(self, folder: Path, options: Options) -> Mapping[str, str]:
         """Put the archives into `folder`, which exists; returns where each file, by its name, came from."""
         ...
+
+
+def check_same_images(files: str, ones: Iterable[object], others: Iterable[object]) -> None:
+    """Raise UserError, naming the files and an image, unless what two files tell is of the same images."""
+    odd = sorted(map(str, set(ones) ^ set(others)))
+    if odd:
+        raise UserError(
+            f"{files}: image {odd[0]} is only in one of them, as are {len(odd) - 1} more: use the files of one source"
+        )

@@ -4,18 +4,24 @@ import csv
 import hashlib
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
+from textbloom.data import archives
 from textbloom.data.base import SPLITS, Photo, Record
 
 COLUMNS = ("image_id", "class_id", "split", "caption_index", "caption")
 
 # str.splitlines would also split at separators that occur inside a line, such as U+2028.
 _LINE_END = re.compile(r"\r\n?|\n")
+
+
+def read_files(archive: Path, wanted: re.Pattern[str]) -> dict[str, tuple[str, ...]]:
+    """The captions of each file whose name `wanted` matches, by the pattern's only group; see `parse`."""
+    found = archives.members(archive, wanted)
+    return {match[1]: parse(data, f"{archive.name}: {match[0]}") for match, data in found}
 
 
 def parse(data: bytes, name: str) -> tuple[str, ...]:
@@ -32,16 +38,16 @@ def lines(data: bytes, name: str) -> list[str]:
         return _LINE_END.split(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = len(_LINE_END.findall(data[: error.start].decode("utf-8", "replace"))) + 1
-        byte = data[error.start]
-        raise UserError(f"{name}: line {line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8") from None
+        raise UserError(f"{name}: line {line}: byte 0x{data[error.start]:02x} is not UTF-8: save it as UTF-8") from None
 
 
 def normalise(line: str) -> str:
     """One caption as one plain line: composed (NFC), single spaces, no control or invisible formatting characters.
 
+    U+FFFD, another program's mark for bytes that it could not read, stands in some of Reed's files for a space.
     Letters, case and punctuation stay as written: the sentence encoder's own tokenizer decides about them.
     """
-    composed = " ".join(unicodedata.normalize("NFC", line).split())
+    composed = " ".join(unicodedata.normalize("NFC", line).replace("\ufffd", " ").split())
     visible = "".join(char for char in composed if unicodedata.category(char) not in ("Cc", "Cf"))
     return " ".join(visible.split())
 
@@ -49,31 +55,18 @@ def normalise(line: str) -> str:
 def without_leaks(records: Sequence[Record], photos: Iterable[Photo]) -> tuple[list[Record], list[Record]]:
     """Keep no photo on both sides of a split: of identical copies only those in test, or else in val.
 
-    Returns the records kept and those dropped. Raises UserError for a photo without a record, a record without a photo,
-    and two photos of one id.
+    Returns the records kept and those dropped.
     """
-    by_id = {record.image_id: record for record in records}
-    copies: dict[bytes, list[Record]] = defaultdict(list)
-    seen: set[int] = set()
-    for photo in photos:
-        if photo.image_id not in by_id:
-            raise UserError(f"photo {photo.member} has no caption: add one, or remove the photo from its archive")
-        if photo.image_id in seen:
-            raise UserError(f"photo {photo.member}: image {photo.image_id} has a photo already: remove one of the two")
-        seen.add(photo.image_id)
-        copies[hashlib.sha256(photo.data).digest()].append(by_id[photo.image_id])
-    missing = sorted(by_id.keys() - seen)
-    if missing:
-        raise UserError(f"image {missing[0]} has captions but no photo, as have {len(missing) - 1} more: remove them")
-
-    dropped: set[int] = set()
-    for same in copies.values():
-        last = max(SPLITS.index(record.split) for record in same)
-        dropped.update(record.image_id for record in same if SPLITS.index(record.split) < last)
-    return (
-        [record for record in records if record.image_id not in dropped],
-        [record for record in records if record.image_id in dropped],
-    )
+    digests = {photo.image_id: hashlib.sha256(photo.data).digest() for photo in photos}
+    last: dict[bytes, int] = {}
+    for record in records:
+        digest = digests[record.image_id]
+        last[digest] = max(SPLITS.index(record.split), last.get(digest, 0))
+    kept: list[Record] = []
+    dropped: list[Record] = []
+    for record in records:
+        (kept if SPLITS.index(record.split) == last[digests[record.image_id]] else dropped).append(record)
+    return kept, dropped
 
 
 def first(records: Sequence[Record], limit: int | None) -> list[Record]:
@@ -81,13 +74,13 @@ def first(records: Sequence[Record], limit: int | None) -> list[Record]:
 
     Photos lie class by class, so the bare first N of a class-disjoint split would all be training images.
     """
-    ranked: list[tuple[float, int, Record]] = []
-    for order, split in enumerate(SPLITS):
-        members = sorted((record for record in records if record.split == split), key=lambda record: record.image_id)
-        ranked += [(rank / len(members), order, record) for rank, record in enumerate(members)]
-    # A larger limit only adds images.
-    ranked.sort(key=lambda entry: entry[:2])
-    return sorted((record for _, _, record in ranked[:limit]), key=lambda record: record.image_id)
+    by_id = sorted(records, key=lambda record: record.image_id)
+    ranked = []
+    for split in SPLITS:
+        members = [record for record in by_id if record.split == split]
+        ranked += [(rank / len(members), record) for rank, record in enumerate(members)]
+    ranked.sort(key=lambda pair: pair[0])  # a larger limit only adds images
+    return sorted((record for _, record in ranked[:limit]), key=lambda record: record.image_id)
 
 
 def write(path: Path, records: Sequence[Record], per_image: int | None) -> None:

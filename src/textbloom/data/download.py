@@ -22,8 +22,6 @@ from textbloom.core.progress import progress
 from textbloom.data.base import Options
 
 DRIVE = "https://drive.google.com/"  # whose large files only gdown can get
-FIRST_BYTES = {".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b", ".zip": b"PK\x03\x04", ".mat": b"MATLAB"}
-_CHUNK = 2**18  # bytes
 
 pooch.get_logger().setLevel("WARNING")  # the progress bar says the rest
 
@@ -46,12 +44,7 @@ class FileSet:
 
 
 class _Unavailable(Exception):
-    """A file that no address delivers: its name, and why for each address."""
-
-    def __init__(self, name: str, reasons: dict[str, str]) -> None:
-        tried = " nor from ".join(f"{address} ({reason})" for address, reason in reasons.items())
-        super().__init__(f"{name} could not be fetched from {tried}")
-        self.addresses = list(reasons)
+    """A file that no address delivers, with why for each address."""
 
 
 def fetch(sets: Sequence[FileSet], folder: Path, options: Options) -> dict[str, str]:
@@ -63,15 +56,15 @@ def fetch(sets: Sequence[FileSet], folder: Path, options: Options) -> dict[str, 
     Prints a line for a set passed over and for an extra left out. Raises UserError, naming every file and address and
     how to place the files by hand, when no set can be had.
     """
-    failures: list[_Unavailable] = []
+    failures: list[str] = []
     for wanted in sets:
         try:
             fetched = {file.name: _fetch(file, options) for file in wanted.files}
         except _Unavailable as failure:
-            failures.append(failure)
+            failures.append(str(failure))
             continue
-        for passed_over in failures:
-            print(f"{passed_over}; {', '.join(file.name for file in wanted.files)} in its place")
+        for failed in failures:
+            print(f"{failed}; {', '.join(file.name for file in wanted.files)} in its place")
         for file in wanted.extras:
             try:
                 fetched[file.name] = _fetch(file, options)
@@ -81,56 +74,48 @@ def fetch(sets: Sequence[FileSet], folder: Path, options: Options) -> dict[str, 
             shutil.move(path, folder / name)
         shutil.rmtree(options.keep)
         return {name: address for name, (_, address) in fetched.items()}
-    raise UserError(_by_hand(sets, failures))
-
-
-def _by_hand(sets: Sequence[FileSet], failures: Sequence[_Unavailable]) -> str:
-    told = {address for failure in failures for address in failure.addresses}
-    alternatives = []
-    for each in sets:
-        names = ", ".join(_with_addresses(file, told) for file in each.files)
-        extras = f" (with {' and '.join(file.name for file in each.extras)} if at hand)" if each.extras else ""
-        alternatives.append(names + extras)
-    return (
-        f"{'; '.join(map(str, failures))}. To place files by hand, put {'; or else '.join(alternatives)} into one "
-        "folder and run `make repro SET=data.mirror=<that folder>`; data.checksums=recorded beside it accepts files "
-        "that differ from the published ones"
+    by_hand = "; or else ".join(
+        ", ".join(f"{file.name} ({' or '.join(file.addresses)})" for file in (*each.files, *each.extras))
+        for each in sets
     )
-
-
-def _with_addresses(file: RemoteFile, told: set[str]) -> str:
-    untold = [address for address in file.addresses if address not in told]
-    return f"{file.name} (published at {' and '.join(untold)})" if untold else file.name
+    raise UserError(
+        f"{'; '.join(failures)}. To place files by hand, put {by_hand} into one folder and run "
+        "`make repro SET=data.mirror=<that folder>`; data.checksums=recorded beside it accepts files that differ from "
+        "the published ones"
+    )
 
 
 def _fetch(file: RemoteFile, options: Options) -> tuple[Path, str]:
     """Where the whole file lies now, and the address that it came from. Raises _Unavailable."""
     addresses = file.addresses if options.mirror is None else (_in_mirror(options.mirror, file.name),)
     md5 = file.md5 if options.checksums == "published" else None
-    reasons: dict[str, str] = {}
+    reasons: list[str] = []
     for address in addresses:
         try:
             return _from(address, file.name, md5, options), address
         except (DownloadError, OSError, ValueError) as error:  # those of requests are kinds of OSError
             if getattr(error, "errno", None) in FULL:
                 raise
-            reasons[address] = _reason(error)
-    raise _Unavailable(file.name, reasons)
+            reasons.append(f"{address} ({_reason(error)})")
+    raise _Unavailable(f"{file.name} could not be fetched from {' nor from '.join(reasons)}")
 
 
 def _in_mirror(mirror: str, name: str) -> str:
-    if re.match(r"https?://", mirror):
+    if _is_url(mirror):
         return f"{mirror.rstrip('/')}/{name}"
-    if "://" in mirror:
-        raise UserError(f"data.mirror: expected http://, https:// or a folder, got {mirror!r}")
-    if not Path(mirror).expanduser().is_dir():
-        raise UserError(f"data.mirror: {mirror} is no folder: correct the path, or give a URL that begins with http")
-    return str(Path(mirror).expanduser() / name)
+    folder = Path(mirror).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"data.mirror: expected a folder, or a URL that begins with http, got {mirror!r}")
+    return str(folder / name)
+
+
+def _is_url(address: str) -> bool:
+    return address.startswith(("http://", "https://"))
 
 
 def _from(address: str, name: str, md5: str | None, options: Options) -> Path:
     """Fetch one file from one address into `options.keep`, unless it lies there already: by address, and checked."""
-    local = not re.match(r"https?://", address)
+    local = not _is_url(address)
     kept = unique_file_name(address)
     if local:
         (options.keep / kept).unlink(missing_ok=True)  # the person may have put another file there since
@@ -146,8 +131,8 @@ def _from(address: str, name: str, md5: str | None, options: Options) -> Path:
             elif address.startswith(DRIVE):
                 _download_from_drive(address, output, bar, options)
             else:
-                pooch.HTTPDownloader(progressbar=bar, chunk_size=_CHUNK, timeout=options.timeout)(address, output, None)
-            _refuse_other_kinds(Path(output), name)
+                pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18, timeout=options.timeout)(address, output, None)
+            _refuse_a_page(Path(output))
 
         # pooch writes under a temporary name, checks the hash, renames, and tries again.
         files = pooch.create(
@@ -169,20 +154,15 @@ def _download_from_drive(address: str, output: str, bar: Any, options: Options) 
         gdown.download(address, file, quiet=True, use_cookies=False, timeout=options.timeout, progress=show)
 
 
-def _refuse_other_kinds(path: Path, name: str) -> None:
-    """Raise ValueError for a file that does not begin as its kind does, such as a page that says "quota exceeded"."""
-    begins = FIRST_BYTES.get(Path(name).suffix, b"")
+def _refuse_a_page(path: Path) -> None:
+    """Raise ValueError for a page, such as one that says "quota exceeded", and for a file without content."""
     with open(path, "rb") as file:
-        head = file.read(len(begins))
-    if head != begins:
-        kind = "a web page" if head.startswith(b"<") else "something else" if head else "nothing"
-        raise ValueError(f"it served {kind} instead of the file")
+        if file.read(1) in (b"<", b""):
+            raise ValueError("it served a web page or nothing instead of the file")
 
 
 def _reason(error: Exception) -> str:
     """Why an address failed, in a few words."""
-    if isinstance(error, requests.HTTPError):
-        return str(error).split(" for url")[0]
     # requests wraps a stall in the middle of a body in a ConnectionError.
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no answer in time"
@@ -190,9 +170,6 @@ def _reason(error: Exception) -> str:
         return "the connection closed before the end"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    hashes = re.search(r"expected md5:(\w+) but got (\w+)", str(error))
-    if hashes:
+    if hashes := re.search(r"expected md5:(\w+) but got (\w+)", str(error)):
         return f"md5 {hashes[2]} instead of the published {hashes[1]}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split())
+    return " ".join(str(error).split(" for url")[0].split())

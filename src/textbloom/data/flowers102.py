@@ -9,25 +9,20 @@ had.
 """
 
 import re
-import warnings
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scipy.io import loadmat
 
 from textbloom.core.errors import UserError
 from textbloom.data import archives, captions, splits
-from textbloom.data.base import SPLITS, Entry, Photo
-from textbloom.data.splits import ClassList
+from textbloom.data.base import Entry, Photo, check_same_images
 
 PHOTOS = "102flowers.tgz"
 LABELS = "imagelabels.mat"
 SETS = "setid.mat"
 CAPTIONS = "cvpr2016_flowers.tar.gz"
 BOTH = "cvpr2016_flowers.zip"
-
-UNKNOWN_CLASS = 0  # of every image where the labels are not there; Oxford counts from 1
 
 # Reed's 20, 20 and 62 of the 102 classes, for the zip that comes without his lists.
 REED = (
@@ -36,132 +31,60 @@ REED = (
 # 1,020, 1,020 and 6,149 photos: Oxford trains on few and tests on many.
 OXFORD_SETS = {"trnid": "train", "valid": "val", "tstid": "test"}
 
-_PHOTO = re.compile(r"(?:\./)?jpg/image_(\d{5})\.jpg")
-_TEXT = re.compile(r"(?:\./)?cvpr2016_flowers/text_c10/class_(?P<class>\d{5})/image_(?P<image>\d{5})\.txt")
-_CLASS_LIST = re.compile(rf"(?:\./)?cvpr2016_flowers/(?P<split>{'|'.join(SPLITS)})classes\.txt")
-_CLASS = re.compile(r"class_(\d{5})")
-_PHOTO_OF_BOTH = re.compile(r"(?:\./)?(?:cvpr2016_flowers/)?images/image_(\d{5})\.jpg")
-_TEXT_OF_BOTH = re.compile(r"(?:\./)?(?:cvpr2016_flowers/)?captions/image_(?P<image>\d{5})\.txt")
+_PHOTO = re.compile(r"(?:\./)?(?:jpg|(?:cvpr2016_flowers/)?images)/image_(\d{5})\.jpg")
+_TEXT = re.compile(r"(?:\./)?(?:cvpr2016_flowers/)?(?:text_c10/class_\d{5}|captions)/image_(\d{5})\.txt")
 
 
 def photos(folder: Path) -> Iterator[Photo]:
     """Every photo, in the archive's order."""
-    name, wanted = (BOTH, _PHOTO_OF_BOTH) if _is_zip(folder) else (PHOTOS, _PHOTO)
-    for match, data in archives.members(folder / name, wanted):
+    for match, data in archives.members(folder / (BOTH if _is_zip(folder) else PHOTOS), _PHOTO):
         yield Photo(int(match[1]), match[0], data)
 
 
 def entries(folder: Path) -> list[Entry]:
-    """Every image, sorted by id, its class UNKNOWN_CLASS where the zip came without labels.
+    """Every image, sorted by id, its class 0 where the zip came without labels.
 
-    Raises UserError for an image without a caption, a caption without a label, a caption filed under another class
-    than the image's label, and bytes that are not UTF-8.
+    Raises UserError where labels and captions are not of the same images, and for captions that are not UTF-8.
     """
-    name, wanted = (BOTH, _TEXT_OF_BOTH) if _is_zip(folder) else (CAPTIONS, _TEXT)
-    labels = None if _lacks(folder, LABELS) else dict(enumerate(_vector(folder / LABELS, "labels"), start=1))
-    texts = _read_captions(folder / name, wanted, labels)
-    if labels is None:
-        labels = dict.fromkeys(texts, UNKNOWN_CLASS)
-    missing = sorted(labels.keys() - texts.keys())
-    if missing:
-        raise UserError(
-            f"{name}: image {missing[0]} has no caption file, nor have {len(missing) - 1} more of {LABELS}: "
-            "use both files of one source"
-        )
+    name = BOTH if _is_zip(folder) else CAPTIONS
+    texts = {int(id_): text for id_, text in captions.read_files(folder / name, _TEXT).items()}
+    if _is_zip(folder) and not (folder / LABELS).exists():
+        labels = dict.fromkeys(texts, 0)
+    else:
+        labels = dict(enumerate(_vector(folder / LABELS, "labels"), start=1))
+        check_same_images(f"{name} and {LABELS}", texts, labels)
     return [Entry(id_, class_id, texts[id_]) for id_, class_id in sorted(labels.items())]
 
 
-def published_split(folder: Path, how: str, entries: Sequence[Entry]) -> dict[int, str]:
-    """The split of each image: `class-disjoint` (Reed's lists) or `oxford` (setid.mat).
-
-    Raises UserError for another name, for an image or a class in no split or in two, and where the zip came without the
-    file that the split needs.
-    """
-    needed = {"oxford": SETS, "class-disjoint": LABELS}
-    if how not in needed:
-        raise UserError(
-            f"data.split: flowers have no split {how!r} of their publishers; there are class-disjoint, oxford"
-        )
-    if _lacks(folder, needed[how]):
-        raise UserError(
-            f"data.split: {how} needs {needed[how]}, which did not come with {BOTH}: set data.split to random, or put "
-            f"the file beside {BOTH} in a folder of your own, name that in data.mirror and `dvc repro --force download`"
-        )
-    if how == "oxford":
-        return _oxford_split(folder / SETS, [entry.image_id for entry in entries])
-    class_splits = REED if _is_zip(folder) else read_class_lists(folder / CAPTIONS)
-    names = [f"{split}classes.txt" for split in SPLITS]
-    return splits.by_class(entries, class_splits, CAPTIONS, names, "oxford")
+def _class_disjoint(folder: Path, entries: Sequence[Entry]) -> dict[int, str]:
+    """Reed's lists of classes."""
+    _need(folder, LABELS)
+    class_splits = REED if _is_zip(folder) else splits.read_class_lists(folder / CAPTIONS)
+    return splits.by_class(entries, class_splits, CAPTIONS)
 
 
-def verify(folder: Path) -> None:
-    """Read every file to its end, and hold each against the others: labels, captions, sets and photos."""
-    found = Counter(photo.image_id for photo in photos(folder))
-    known = [entry.image_id for entry in entries(folder)]
-    where = BOTH if _is_zip(folder) else PHOTOS
-    if not found or not known:
-        raise UserError(f"{where}: no photo in it, or no caption beside it: it is another archive; {archives.MEND}")
-    odd = sorted(found.keys() ^ set(known))
-    if odd or found.total() != len(found):
-        first = odd[0] if odd else found.most_common(1)[0][0]
-        raise UserError(
-            f"{where}: image {first} has not exactly one photo and one caption file: use the files of one source; "
-            f"{archives.MEND}"
-        )
-    if not _lacks(folder, SETS):
-        _oxford_split(folder / SETS, known)
+def _oxford(folder: Path, entries: Sequence[Entry]) -> dict[int, str]:
+    """The lists of images in setid.mat."""
+    _need(folder, SETS)
+    split_of = {id_: split for name, split in OXFORD_SETS.items() for id_ in _vector(folder / SETS, name)}
+    check_same_images(f"{SETS} and the captions", split_of, [entry.image_id for entry in entries])
+    return split_of
 
 
-def read_class_lists(path: Path) -> dict[int, str]:
-    """The split of each class after the lists in Reed's archive. Raises UserError for a class in two lists."""
-    lists = (
-        ClassList(match["split"], f"{path.name}: {match[0]}", data)
-        for match, data in archives.members(path, _CLASS_LIST)
-    )
-    return splits.read_class_lists(lists, _CLASS, "class_00041")
+PUBLISHED_SPLITS = {"class-disjoint": _class_disjoint, "oxford": _oxford}
 
 
 def _is_zip(folder: Path) -> bool:
     return (folder / BOTH).exists() and not (folder / PHOTOS).exists()
 
 
-def _lacks(folder: Path, name: str) -> bool:
-    """Whether one of Oxford's tables, which belong to the first form but not to the zip, is not there."""
-    return _is_zip(folder) and not (folder / name).exists()
-
-
-def _read_captions(path: Path, wanted: re.Pattern[str], labels: dict[int, int] | None) -> dict[int, tuple[str, ...]]:
-    texts: dict[int, tuple[str, ...]] = {}
-    for match, data in archives.members(path, wanted):
-        name = f"{path.name}: {match[0]}"
-        image_id, filed_under = int(match["image"]), match.groupdict().get("class")
-        if labels is not None:
-            if image_id not in labels:
-                raise UserError(f"{name}: {LABELS} has no image {image_id}: remove the file or use both of one source")
-            if filed_under is not None and int(filed_under) != labels[image_id]:
-                raise UserError(
-                    f"{name}: filed under class {int(filed_under)}, but {LABELS} says {labels[image_id]}: correct one"
-                )
-        if image_id in texts:
-            raise UserError(f"{name}: image {image_id} has a caption file already: remove one of the two")
-        texts[image_id] = captions.parse(data, name)
-    return texts
-
-
-def _oxford_split(path: Path, image_ids: Collection[int]) -> dict[int, str]:
-    """The split of each image after setid.mat. Raises UserError unless it divides exactly these images."""
-    split_of: dict[int, str] = {}
-    for name, split in OXFORD_SETS.items():
-        for image_id in _vector(path, name):
-            if image_id in split_of:
-                raise UserError(f"{path.name}: image {image_id} is listed twice, the second time in {name}: keep one")
-            split_of[image_id] = split
-    odd = sorted(set(image_ids) ^ split_of.keys())
-    if odd:
+def _need(folder: Path, name: str) -> None:
+    """Raise UserError where one of Oxford's tables did not come with the zip."""
+    if _is_zip(folder) and not (folder / name).exists():
         raise UserError(
-            f"{path.name} does not list the same images as the rest, first {odd[0]}: use the files of one source"
+            f"data.split: it needs {name}, which did not come with {BOTH}: set data.split to random, or put the file "
+            f"beside {BOTH} in a folder of your own, name that in data.mirror and `dvc repro --force download`"
         )
-    return split_of
 
 
 def _vector(path: Path, name: str) -> list[int]:
@@ -170,14 +93,6 @@ def _vector(path: Path, name: str) -> list[int]:
     Only compressed variables, as the published ones are, have a checksum: damage elsewhere may go unnoticed here.
     """
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("error")  # scipy warns of data after a variable's end
-            values = loadmat(file, variable_names=[name])[name].ravel()
-        numbers = [int(value) for value in values]
-        if any(number != value for number, value in zip(numbers, values, strict=True)):
-            raise ValueError("not whole numbers")
-        return numbers
-    except FileNotFoundError:
-        raise UserError(f"{path.name} is missing: {archives.MEND}") from None
+        return loadmat(path, appendmat=False, variable_names=[name])[name].ravel().tolist()
     except Exception as error:  # scipy's reader raises nearly anything on damaged bytes
         raise UserError(f"{path.name}: no readable {name!r} in it ({error!r}): {archives.MEND}") from None

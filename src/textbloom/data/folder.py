@@ -1,11 +1,11 @@
-"""A person's own pictures as the download stage packed them: `own_pictures` says what a folder may look like."""
+"""A person's own pictures as the download stage packed them; `textbloom.sources.folder` says what a folder may hold."""
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from textbloom.core.errors import UserError
 from textbloom.data import archives
@@ -13,6 +13,7 @@ from textbloom.data.base import Entry, Photo
 
 PICTURES = "pictures.tar.gz"  # pictures/<image id, six digits or more>.<suffix>
 CAPTIONS = "captions.csv"
+PUBLISHED_SPLITS: Mapping[str, Any] = {}  # nobody published a division of a person's own pictures
 
 _PICTURE = re.compile(r"pictures/(\d{6,})\.[a-z]+")
 
@@ -43,27 +44,10 @@ def entries(folder: Path) -> list[Entry]:
     ]
 
 
-def published_split(folder: Path, how: str, entries: Sequence[Entry]) -> dict[int, str]:
-    """Nobody published a division of a person's own pictures: raises UserError, whatever `how`."""
-    raise UserError(f"data.split: a folder has no split {how!r}; take random, random-classes or none")
-
-
-def verify(folder: Path) -> None:
-    """Read table and pictures to their end; UserError where they are not of the same pictures."""
-    packed = {photo.image_id for photo in photos(folder)}
-    odd = sorted(packed ^ {row.image_id for row in _rows(folder)})
-    if odd:
-        raise UserError(f"{PICTURES} and {CAPTIONS} differ in image {odd[0]}: {archives.MEND}")
-
-
 def _rows(folder: Path) -> Iterator[Row]:
     try:
         with open(folder / CAPTIONS, encoding="utf-8", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            next(rows, None)  # the header
-            for image_id, class_id, *texts in rows:
-                yield Row(int(image_id), int(class_id), *texts)
-    except FileNotFoundError:
-        raise UserError(f"{CAPTIONS} is missing: {archives.MEND}") from None
-    except (ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{CAPTIONS} is damaged ({error}): {archives.MEND}") from None
+            for row in csv.DictReader(file, strict=True):
+                yield Row(int(row["image_id"]), int(row["class_id"]), row["class_name"], row["file"], row["caption"])
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"{CAPTIONS} cannot be read ({error}): {archives.MEND}") from None

@@ -3,14 +3,12 @@
 import json
 import math
 import os
-import shutil
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -36,14 +34,13 @@ def write(
     """Decode the photos of `image_ids` into `path`: `images` uint8 [N, 3, size, size], RGB, in the order of the ids.
 
     See `decoding.decode` for `fit` and `box_share`. The number of threads (None: one for each core) changes nothing in
-    the file. Raises UserError for the first of `photos` that cannot be decoded, for an id without a photo, and for a
-    disk that is too full; what was at `path` stays then.
+    the file. Raises UserError for the first of `photos` that cannot be decoded and for an id without a photo, and
+    OSError for a disk that is too full; what was at `path` stays then.
     """
     rows = {image_id: row for row, image_id in enumerate(image_ids)}
     wanted = ((rows.pop(photo.image_id), photo) for photo in photos if photo.image_id in rows)
     shape = (len(rows), 3, size, size)
     header = _header(shape)
-    _refuse_full_disk(path, len(header) + math.prod(shape))
     with (
         replacing(path) as temporary,
         open(temporary, "wb") as file,
@@ -51,10 +48,13 @@ def write(
         progress(None, "decode", "image", total=len(rows)) as bar,
     ):
         warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF, which matters to nobody here
+        if hasattr(os, "posix_fallocate"):  # a disk without room shows now, not after minutes of decoding
+            os.posix_fallocate(file.fileno(), 0, len(header) + math.prod(shape))
         file.write(header)
         with closing(_decoded(wanted, size, fit, box_share, threads or cores())) as decoded:
             for row, pixels in decoded:
-                _write_row(file, len(header), row, pixels)
+                file.seek(len(header) + row * pixels.size)
+                file.write(pixels.tobytes())
                 bar.update()
         if rows:
             raise UserError(f"captions.csv names image {min(rows)}, but the archive has no photo of it: {MEND}")
@@ -97,19 +97,3 @@ def _header(shape: tuple[int, ...]) -> bytes:
     text = json.dumps({"images": entry}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _write_row(file: BinaryIO, start: int, row: int, pixels: np.ndarray) -> None:
-    file.seek(start + row * pixels.size)
-    file.write(pixels.tobytes())
-
-
-def _refuse_full_disk(path: Path, length: int) -> None:
-    """Raise UserError where the disk has no room, rather than after minutes of decoding."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(path.parent).free
-    if length > free:
-        raise UserError(
-            f"{path} needs {length / 2**30:.2f} GiB and its disk has {free / 2**30:.2f} free: "
-            "free some space, or lower images.size"
-        )

@@ -2,35 +2,39 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 
 from textbloom.core.errors import UserError
-from textbloom.data import captions
-from textbloom.data.base import Entry, Record
+from textbloom.data import archives
+from textbloom.data.base import Dataset, Entry, Record
 
 FOLDS = 5  # one of five goes to test
 
+_CLASS_LIST = re.compile(r"(?:\./)?(?:\w+/)?(?P<list>trainval|train|val|test)classes\.txt")
 
-def divide(
-    entries: Sequence[Entry], how: str, seed: int, published: Callable[[str, Sequence[Entry]], dict[int, str]]
-) -> list[Record]:
-    """Give every entry its split; the order stays.
+
+def divide(dataset: Dataset, folder: Path, how: str, seed: int) -> list[Record]:
+    """Every image of the data set with its split, sorted by id.
 
     how: `random` tests on a fifth of each class, `random-classes` on a fifth of the classes (both drawn by `seed`, the
-        rest trains), `none` trains on everything; any other name is asked of `published`, the data set's own division.
+        rest trains), `none` trains on everything; any other name must be one of the data set's published splits.
     """
+    entries = dataset.entries(folder)
     if how == "none":
         splits = _testing(entries, set())
     elif how == "random":
         splits = _testing(entries, set(_a_fifth_of_each_class(entries, seed)))
     elif how == "random-classes":
         splits = _testing(entries, _a_fifth_of_the_classes(entries, seed))
+    elif how in dataset.PUBLISHED_SPLITS:
+        splits = dataset.PUBLISHED_SPLITS[how](folder, entries)
     else:
-        splits = published(how, entries)
+        names = ", ".join([*dataset.PUBLISHED_SPLITS, "random", "random-classes", "none"])
+        raise UserError(f"data.split: this data set has no split {how!r}; there are {names}")
     return [Record(each.image_id, each.class_id, each.captions, splits[each.image_id]) for each in entries]
 
 
@@ -41,16 +45,13 @@ def _testing(entries: Sequence[Entry], test: set[int]) -> dict[int, str]:
 def _a_fifth_of_each_class(entries: Sequence[Entry], seed: int) -> Iterator[int]:
     """Every fifth image along the classes, each class shuffled: of n images of a class n/5, rounded up or down."""
     rank = 0
-    for class_id, members in groupby(sorted(entries, key=_by_class), lambda entry: entry.class_id):
+    by_class = sorted(entries, key=lambda entry: (entry.class_id, entry.image_id))
+    for class_id, members in groupby(by_class, lambda entry: entry.class_id):
         ids = [entry.image_id for entry in members]
         for image_id in np.random.default_rng([seed, class_id]).permutation(ids).tolist():
             rank += 1
             if rank % FOLDS == 0:
                 yield image_id
-
-
-def _by_class(entry: Entry) -> tuple[int, int]:
-    return entry.class_id, entry.image_id
 
 
 def _a_fifth_of_the_classes(entries: Sequence[Entry], seed: int) -> set[int]:
@@ -61,49 +62,25 @@ def _a_fifth_of_the_classes(entries: Sequence[Entry], seed: int) -> set[int]:
     return {entry.image_id for entry in entries if entry.class_id in chosen}
 
 
-class ClassList(NamedTuple):
-    """A published list of the classes of one split, one a line; `name` is its archive and member for errors."""
+def read_class_lists(archive: Path) -> dict[int, str]:
+    """The split of each class after the lists in an archive of Reed's captions: a class a line, its number first.
 
-    split: str
-    name: str
-    data: bytes
-
-
-def read_class_lists(lists: Iterable[ClassList], wanted: re.Pattern[str], example: str) -> dict[int, str]:
-    """The split of each class id, which is the first group of `wanted`, a pattern for a whole line.
-
-    Blank lines are skipped. Raises UserError, naming file and line, for a line that is no class (saying what one looks
-    like by `example`) and for a class listed twice.
+    Where the classes of train and val are only in a common list, they all train.
     """
-    splits: dict[int, str] = {}
-    listed: dict[int, str] = {}
-    for each in lists:
-        for number, line in enumerate(captions.lines(each.data, each.name), start=1):
-            if not line.strip():
-                continue
-            where = f"{each.name}: line {number}"
-            match = wanted.fullmatch(line.strip())
-            if match is None:
-                raise UserError(f"{where}: expected a class such as {example}, got {line.strip()!r}: correct the line")
-            class_id = int(match[1])
-            if class_id in listed:
-                raise UserError(f"{where}: class {class_id} is in {listed[class_id]} too: keep it in one")
-            splits[class_id], listed[class_id] = each.split, each.name.rsplit("/", 1)[-1]
-    return splits
+    numbers = {
+        match["list"]: re.findall(r"^\D*(\d+)", data.decode(errors="replace"), re.MULTILINE)
+        for match, data in archives.members(archive, _CLASS_LIST)
+    }
+    order = {"trainval": "train", "train": "train", "val": "val", "test": "test"}
+    return {int(number): split for name, split in order.items() for number in numbers.get(name, [])}
 
 
-def by_class(
-    entries: Sequence[Entry], class_splits: Mapping[int, str], archive: str, names: Iterable[str], instead: str
-) -> dict[int, str]:
-    """The split of each image id by its class.
-
-    Raises UserError for a class in none of the lists, saying where they lie (`archive`, `names`) and which other value
-    of data.split does without them (`instead`).
-    """
+def by_class(entries: Sequence[Entry], class_splits: Mapping[int, str], archive: str) -> dict[int, str]:
+    """The split of each image id by its class. Raises UserError for a class without one."""
     for entry in entries:
         if entry.class_id not in class_splits:
             raise UserError(
-                f"{archive}: class {entry.class_id} is in none of {', '.join(names)}: "
-                f"add it to one, or set data.split to {instead}"
+                f"{archive}: class {entry.class_id} is in none of its lists *classes.txt: "
+                "add it to one, or set data.split to random-classes"
             )
     return {entry.image_id: class_splits[entry.class_id] for entry in entries}
