@@ -6,7 +6,7 @@ Called from several threads at once: Pillow lets go of Python's lock while it de
 import io
 import struct
 from functools import lru_cache
-from math import ceil, floor
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -73,27 +73,40 @@ def _round_box(photo: Photo, image: Image.Image, share: float) -> Region:
 
 def _square(image: Image.Image, region: Region, size: int, fit: Fit) -> Image.Image:
     """The region of a picture that is not yet decoded, brought to a square by `fit`, in sRGB."""
+    if fit == "crop":
+        region = _middle(region)
+    left, top, right, bottom = region
+    target = (size, size)
+    if fit == "pad":  # the longer side becomes `size`
+        scale = size / max(right - left, bottom - top)
+        target = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    # A JPEG decodes smaller, as long as the region keeps GAP times the target.
     width, height = image.size
-    # A JPEG decodes smaller, as long as the region's shorter side keeps GAP times the size.
-    wanted = GAP * size / min(region[2] - region[0], region[3] - region[1])
-    drafted = image.draft(None, (ceil(wanted * width), ceil(wanted * height)))
-    picture, target = _opaque(image), (size, size)
-    if region != (0, 0, width, height):
-        scale = drafted[1][2] / width if drafted else 1.0
-        left, top, right, bottom = (edge * scale for edge in region)
-        picture = picture.crop((floor(left), floor(top), ceil(right), ceil(bottom)))
-    if fit == "stretch":
-        small = picture.resize(target, Image.Resampling.LANCZOS, reducing_gap=GAP)
-    else:
-        small = (ImageOps.fit if fit == "crop" else ImageOps.contain)(picture, target, Image.Resampling.LANCZOS)
+    wanted = ceil(GAP * target[0] * width / (right - left)), ceil(GAP * target[1] * height / (bottom - top))
+    drafted = image.draft(None, wanted)
+    # A drafted picture is rounded up to whole pixels: taken whole, no box may cut off the last ones.
+    shrunk = drafted[1][2] / width if drafted else 1.0
+    box = None if region == (0, 0, width, height) else (left * shrunk, top * shrunk, right * shrunk, bottom * shrunk)
+    small = _opaque(image).resize(target, Image.Resampling.LANCZOS, box=box, reducing_gap=GAP)
+    square = Image.new("RGB", (size, size), "white")
     # The colours come last: by now the picture is small, so that their conversion costs little.
-    return ImageOps.pad(_to_srgb(small, image.info.get("icc_profile")), target, color="white")
+    in_srgb = _to_srgb(small, image.info.get("icc_profile"))
+    square.paste(in_srgb, ((size - target[0]) // 2, (size - target[1]) // 2))
+    return square
+
+
+def _middle(region: Region) -> Region:
+    """The square of the shorter side in the middle, by whole pixels, so that nothing is blurred that keeps its size."""
+    left, top, right, bottom = region
+    side = min(right - left, bottom - top)
+    left += (right - left - side) // 2
+    top += (bottom - top - side) // 2
+    return left, top, left + side, top + side
 
 
 def _upright(square: Image.Image, image: Image.Image) -> Image.Image:
     """The square turned as the EXIF tag of its picture says that the camera was held."""
     try:
-        square.info = {}
         square.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation)
         return ImageOps.exif_transpose(square)
     except Exception:  # Pillow raises nearly anything on damaged EXIF, and the picture itself is sound
