@@ -95,19 +95,12 @@ def test_vectors_are_those_of_sentence_transformers_one_by_one(minilm, reference
     assert torch.allclose(ours.norm(dim=1), torch.ones(44), atol=1e-5)
 
 
-def test_order_and_batch_size_leave_the_vectors_and_equal_settings_the_bytes(minilm):
+def test_the_order_of_rows_leaves_the_bytes_and_the_batch_size_the_vectors(minilm):
     captions = many_captions(60)
-    first = minilm.encode(captions, batch_size=64)
-    assert torch.equal(first, minilm.encode(captions, batch_size=64))
+    first = minilm.encode(captions, batch_size=16)
+    assert torch.equal(first.flip(0), minilm.encode(captions[::-1], 16))
     for batch_size in (1, 3, 1000):
-        shuffled = random.Random(batch_size).sample(range(60), 60)
-        again = minilm.encode([captions[row] for row in shuffled], batch_size)
-        assert (again - first[shuffled]).abs().max() <= 1e-5
-
-
-def test_another_order_of_rows_gives_the_same_bytes(minilm):
-    captions = many_captions(60)
-    assert torch.equal(minilm.encode(captions, 16).flip(0), minilm.encode(captions[::-1], 16))
+        assert (minilm.encode(captions, batch_size) - first).abs().max() <= 1e-5
 
 
 def test_identical_captions_are_encoded_once_and_batches_hold_one_number_of_tokens(minilm, monkeypatch):

@@ -92,13 +92,6 @@ def test_each_picture_stands_over_its_own_caption_class_and_split():
     assert "train 2 of 2 classes, val 1, test 10 of 2 classes" in sheet.note
 
 
-def test_the_same_data_give_the_same_bytes(project):
-    run()
-    first = config.DATA_SHEET.read_bytes()
-    run()
-    assert config.DATA_SHEET.read_bytes() == first
-
-
 def test_class_0_is_no_class(project):
     write_text(config.CAPTIONS, config.CAPTIONS.read_text().replace(",2,", ",0,").replace("12,4,", "12,0,"))
     run()

