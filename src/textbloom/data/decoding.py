@@ -57,18 +57,14 @@ def _round_box(photo: Photo, image: Image.Image, share: float) -> Region:
     left, top, width, height = photo.box
     half = max(width, height) / share / 2
     across, down = left + width / 2, top + height / 2
-    region = (
-        max(across - half, 0.0),
-        max(down - half, 0.0),
-        min(across + half, float(image.width)),
-        min(down + half, float(image.height)),
-    )
-    if region[0] >= region[2] or region[1] >= region[3]:
+    left, top = max(across - half, 0.0), max(down - half, 0.0)
+    right, bottom = min(across + half, float(image.width)), min(down + half, float(image.height))
+    if left >= right or top >= bottom:
         raise UserError(
             f"photo {photo.member}: its box {tuple(photo.box)} is not within its {image.width} × {image.height} "
             "pixels: correct the box, or set images.box_share to null"
         )
-    return region
+    return left, top, right, bottom
 
 
 def _square(image: Image.Image, region: Region, size: int, fit: Fit) -> Image.Image:

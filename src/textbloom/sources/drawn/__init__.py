@@ -4,13 +4,12 @@ They are a controlled benchmark: the attributes are kept, so whether a generated
 caption names can be measured exactly. Every byte depends on the number of flowers and the seed alone.
 """
 
-import csv
 import io
 import json
-from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy.io import savemat
 
@@ -54,8 +53,10 @@ def obtain(folder: Path, options: Options) -> dict[str, str]:
     _write_photos(folder / flowers102.PHOTOS, flowers, seed)
     _write_captions(folder / flowers102.CAPTIONS, flowers, seed)
     _write_labels_and_sets(folder, flowers)
-    _write_attributes(folder / ATTRIBUTES, flowers)
-    _write_palette(folder / PALETTE)
+    write_text(folder / ATTRIBUTES, pd.DataFrame(flowers).to_csv(index=False, lineterminator="\n"))
+    # The colours in sRGB: in shadow, in even light, in full light; and what shows between petals.
+    palette = {"petal": PETAL_COLOURS, "centre": CENTRE_COLOURS, "between_petals": BETWEEN_PETALS}
+    write_text(folder / PALETTE, json.dumps(palette) + "\n")
     return {path.name: "drawn" for path in sorted(folder.iterdir())}
 
 
@@ -64,17 +65,14 @@ def _stream(seed: int, image_id: int, purpose: int) -> np.random.Generator:
 
 
 def _write_photos(path: Path, flowers: list[Flower], seed: int) -> None:
-    photos = (
-        (f"jpg/image_{flower.image_id:05d}.jpg", _jpeg(painter.paint(flower, _stream(seed, flower.image_id, _PAINT))))
-        for flower in progress(flowers, "drawing", "flowers")
-    )
-    write_archive(path, photos)
+    def jpeg(flower: Flower) -> bytes:
+        buffer = io.BytesIO()
+        picture = painter.paint(flower, _stream(seed, flower.image_id, _PAINT))
+        Image.fromarray(picture).save(buffer, "JPEG", quality=92, subsampling=0)
+        return buffer.getvalue()
 
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=92, subsampling=0)
-    return buffer.getvalue()
+    drawing = progress(flowers, "drawing", "flowers")
+    write_archive(path, ((f"jpg/image_{flower.image_id:05d}.jpg", jpeg(flower)) for flower in drawing))
 
 
 def _write_captions(path: Path, flowers: list[Flower], seed: int) -> None:
@@ -113,16 +111,3 @@ def _write_matlab(path: Path, variables: dict[str, np.ndarray]) -> None:
     content = _MATLAB_HEADER + buffer.getvalue()[len(_MATLAB_HEADER) :]
     with replacing(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _write_attributes(path: Path, flowers: list[Flower]) -> None:
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(Flower.columns())
-        rows.writerows(astuple(flower) for flower in flowers)
-
-
-def _write_palette(path: Path) -> None:
-    """What the colours' names stand for, in sRGB: in shadow, in even light, in full light; and what shows between."""
-    palette = {"petal": PETAL_COLOURS, "centre": CENTRE_COLOURS, "between_petals": BETWEEN_PETALS}
-    write_text(path, json.dumps(palette) + "\n")

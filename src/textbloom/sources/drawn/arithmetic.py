@@ -3,7 +3,6 @@
 The sines, powers and sums of numeric libraries differ in the last bit between instruction sets. Angles are in turns.
 """
 
-from math import copysign, floor
 from typing import TypeVar
 
 import numpy as np
@@ -19,11 +18,9 @@ Number = TypeVar("Number", float, Array)
 
 def sine(turns: Number) -> Number:
     """sin(2π·turns) for a float or an array of any shape."""
-    if isinstance(turns, Array):
-        y = turns - np.floor(turns + 0.5)
-        return _odd(np.where(np.abs(y) > 0.25, np.copysign(0.5, y) - y, y))
-    y = turns - floor(turns + 0.5)
-    return _odd(y if abs(y) <= 0.25 else copysign(0.5, y) - y)
+    y = turns - np.floor(turns + 0.5)
+    y = np.where(np.abs(y) > 0.25, np.copysign(0.5, y) - y, y)
+    return _odd(y if isinstance(turns, Array) else float(y))  # NumPy's own scalars would widen float32 arrays
 
 
 def cosine(turns: Number) -> Number:

@@ -21,7 +21,7 @@ _TONES: dict[str, tuple[RGB, RGB, tuple[RGB, ...], tuple[RGB, ...]]] = {
 def paint(canvas: Canvas, kind: str, rng: np.random.Generator) -> None:
     """Fill the canvas with a soft background of the kind."""
     top, bottom, blobs, leaves = _TONES[kind]
-    noise = smooth_noise(rng, 3, canvas.x.shape[0])
+    noise = smooth_noise(rng, 3, canvas.side)
     slope = (float(rng.random()) - 0.5) * 0.8
     share = smoothstep(canvas.y * 0.42 + canvas.x * slope * 0.4 + 0.5 + (noise - 0.5) * 0.5)
     canvas.pixels[:] = rgb(top) + (rgb(bottom) - rgb(top)) * share
@@ -30,9 +30,10 @@ def paint(canvas: Canvas, kind: str, rng: np.random.Generator) -> None:
     for _ in range(14 if kind == "bokeh" else 8):
         _blob(canvas, blobs[int(rng.integers(len(blobs)))], 0.5 if kind == "bokeh" else 0.34, rng)
     if kind == "soil":
-        _grain(canvas, rng)
+        crumbs = smooth_noise(rng, 22, canvas.side) * 0.6 + smooth_noise(rng, 48, canvas.side) * 0.4
+        canvas.darken(canvas.everywhere, (crumbs - 0.5) * 0.4)
     if kind == "sky":
-        cloud = smoothstep((smooth_noise(rng, 4, canvas.x.shape[0]) - 0.45) * 2.6)
+        cloud = smoothstep((smooth_noise(rng, 4, canvas.side) - 0.45) * 2.6)
         canvas.mix(canvas.everywhere, cloud * 0.5, rgb((248, 250, 252)))
     reach = canvas.x * canvas.x + canvas.y * canvas.y
     canvas.darken(canvas.everywhere, clip(reach - 0.7) * 0.22)
@@ -55,8 +56,3 @@ def _blob(canvas: Canvas, colour: RGB, strength: float, rng: np.random.Generator
     # Out-of-focus lights are discs with a slightly brighter rim.
     disc: Array = smoothstep((1.1 - away) * 4.0) * (0.6 + 0.4 * clip(away))
     canvas.mix(window, disc * (strength * (0.4 + 0.6 * fade)), rgb(colour))
-
-
-def _grain(canvas: Canvas, rng: np.random.Generator) -> None:
-    crumbs = smooth_noise(rng, 22, canvas.x.shape[0]) * 0.6 + smooth_noise(rng, 48, canvas.x.shape[0]) * 0.4
-    canvas.darken(canvas.everywhere, (crumbs - 0.5) * 0.4)

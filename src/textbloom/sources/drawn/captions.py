@@ -81,40 +81,32 @@ _GRAMMAR: dict[str, tuple[str, ...]] = {
 }
 # `form` stands before "petals", `formed` after "are".
 _SHAPES: dict[str, dict[str, tuple[str, ...]]] = {
-    "round": {
-        "form": ("rounded", "round", "oval"),
-        "formed": ("rounded", "smooth and round", "oval"),
-        "tips": ("rounded tips", "smooth edges"),
+    "form": {
+        "round": ("rounded", "round", "oval"),
+        "pointed": ("pointed", "pointy", "sharp", "star shaped"),
+        "heart-shaped": ("heart shaped", "notched"),
+        "long": ("long thin", "narrow", "slender", "long"),
+        "cupped": ("cupped", "overlapping", "cup shaped"),
+        "ruffled": ("ruffled", "wavy", "frilly"),
+        "broad": ("broad", "wide", "large"),
     },
-    "pointed": {
-        "form": ("pointed", "pointy", "sharp", "star shaped"),
-        "formed": ("pointed", "arranged like a star", "pointy at the tip"),
-        "tips": ("pointed tips", "sharp ends"),
+    "formed": {
+        "round": ("rounded", "smooth and round", "oval"),
+        "pointed": ("pointed", "arranged like a star", "pointy at the tip"),
+        "heart-shaped": ("heart shaped", "notched at the tip", "shaped like hearts"),
+        "long": ("long and thin", "narrow", "slender"),
+        "cupped": ("cupped", "broad and overlapping", "curved like a cup"),
+        "ruffled": ("ruffled", "wavy at the edges", "frilly"),
+        "broad": ("broad", "wide and flat", "large"),
     },
-    "heart-shaped": {
-        "form": ("heart shaped", "notched"),
-        "formed": ("heart shaped", "notched at the tip", "shaped like hearts"),
-        "tips": ("notched tips", "a dent at the tip"),
-    },
-    "long": {
-        "form": ("long thin", "narrow", "slender", "long"),
-        "formed": ("long and thin", "narrow", "slender"),
-        "tips": ("blunt tips", "narrow ends"),
-    },
-    "cupped": {
-        "form": ("cupped", "overlapping", "cup shaped"),
-        "formed": ("cupped", "broad and overlapping", "curved like a cup"),
-        "tips": ("curved tips", "overlapping edges"),
-    },
-    "ruffled": {
-        "form": ("ruffled", "wavy", "frilly"),
-        "formed": ("ruffled", "wavy at the edges", "frilly"),
-        "tips": ("ruffled edges", "wavy tips"),
-    },
-    "broad": {
-        "form": ("broad", "wide", "large"),
-        "formed": ("broad", "wide and flat", "large"),
-        "tips": ("wide tips", "gently curved ends"),
+    "tips": {
+        "round": ("rounded tips", "smooth edges"),
+        "pointed": ("pointed tips", "sharp ends"),
+        "heart-shaped": ("notched tips", "a dent at the tip"),
+        "long": ("blunt tips", "narrow ends"),
+        "cupped": ("curved tips", "overlapping edges"),
+        "ruffled": ("ruffled edges", "wavy tips"),
+        "broad": ("wide tips", "gently curved ends"),
     },
 }
 _LAYERS: dict[int, dict[str, tuple[str, ...]]] = {
@@ -158,7 +150,7 @@ def captions(flower: Flower, rng: np.random.Generator) -> list[str]:
 def _rules(flower: Flower) -> dict[str, tuple[str, ...]]:
     stamens = ("with {centre} stamens", "and {number-of-stamens} stamens", "with {centre} anthers around it")
     return {
-        **_SHAPES[flower.shape],
+        **{rule: of_shape[flower.shape] for rule, of_shape in _SHAPES.items()},
         **_LAYERS[flower.layers],
         "shade": ("", "", *_SHADES),
         "and-stamens": stamens if flower.stamens else ("without visible stamens", "of many tiny florets"),

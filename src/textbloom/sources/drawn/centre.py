@@ -3,26 +3,18 @@
 import numpy as np
 
 from textbloom.sources.drawn.arithmetic import clip, cosine, sine, smoothstep
-from textbloom.sources.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS, Ramp
+from textbloom.sources.drawn.attributes import CENTRE_COLOURS, CENTRE_SIZES, PETAL_COLOURS, Flower, Ramp
 from textbloom.sources.drawn.canvas import PIXEL, Canvas, Light, rgb, shaded
 from textbloom.sources.drawn.petals import Frame
 
 _GOLDEN = 0.3819660112501051  # golden angle in turns: the spiral of a sunflower's florets
 
 
-def paint(
-    canvas: Canvas,
-    frame: Frame,
-    radius: float,
-    colours: tuple[str, str],
-    stamens: int,
-    light: Light,
-    rng: np.random.Generator,
-) -> None:
-    """Paint the centre; `colours` names the petals' and the centre's colour, `radius` is in half sides."""
-    ramp = CENTRE_COLOURS[colours[1]]
-    if stamens:
-        _stamens(canvas, frame, radius, ramp, PETAL_COLOURS[colours[0]], stamens, light, rng)
+def paint(canvas: Canvas, flower: Flower, frame: Frame, light: Light, rng: np.random.Generator) -> None:
+    """Paint the flower's centre over its petals."""
+    ramp, radius = CENTRE_COLOURS[flower.centre_colour], flower.radius * CENTRE_SIZES[flower.centre_size]
+    if flower.stamens:
+        _stamens(canvas, flower, frame, radius, light, rng)
         radius = radius * 0.86
     _dome(canvas, frame, radius, ramp, light)
     _florets(canvas, frame, radius, ramp, light, rng)
@@ -69,22 +61,16 @@ def _florets(canvas: Canvas, frame: Frame, radius: float, ramp: Ramp, light: Lig
 
 
 def _stamens(
-    canvas: Canvas,
-    frame: Frame,
-    radius: float,
-    ramp: Ramp,
-    petal: Ramp,
-    count: int,
-    light: Light,
-    rng: np.random.Generator,
+    canvas: Canvas, flower: Flower, frame: Frame, radius: float, light: Light, rng: np.random.Generator
 ) -> None:
-    for place in range(count):
-        angle = (place + 0.5 * float(rng.random())) / count
+    for place in range(flower.stamens):
+        angle = (place + 0.5 * float(rng.random())) / flower.stamens
         reach = radius * (1.25 + 0.35 * float(rng.random()))
         x, y = cosine(angle), sine(angle)
-        tip = frame.picture(x * reach, y * reach)
-        _filament(canvas, frame.picture(x * radius * 0.6, y * radius * 0.6), tip, petal)
-        _bead(canvas, *tip, radius * 0.16, ramp, 0.55 + (x * light.x + y * light.y) * 0.3, light)
+        tip, foot = frame.picture(x * reach, y * reach), frame.picture(x * radius * 0.6, y * radius * 0.6)
+        _filament(canvas, foot, tip, PETAL_COLOURS[flower.petal_colour])
+        glow = 0.55 + (x * light.x + y * light.y) * 0.3
+        _bead(canvas, *tip, radius * 0.16, CENTRE_COLOURS[flower.centre_colour], glow, light)
 
 
 def _filament(canvas: Canvas, start: tuple[float, float], end: tuple[float, float], petal: Ramp) -> None:

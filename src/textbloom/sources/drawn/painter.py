@@ -4,28 +4,18 @@ import numpy as np
 
 from textbloom.sources.drawn import background, centre, petals
 from textbloom.sources.drawn.arithmetic import TURN, Array, clip, smoothstep
-from textbloom.sources.drawn.attributes import CENTRE_SIZES, PETAL_COLOURS, Flower, Ramp
+from textbloom.sources.drawn.attributes import PETAL_COLOURS, Flower, Ramp
 from textbloom.sources.drawn.canvas import SIDE, Canvas, Light
 from textbloom.sources.drawn.petals import Blade, Colouring, Frame, Outline
 
 _OUTLINES = {
-    "round": Outline(base=0.3, widest=0.6, pointed=0.0),
+    "round": Outline(fullness=1.12, base=0.3, widest=0.6, pointed=0.0),
     "pointed": Outline(base=0.42, widest=0.42, pointed=0.85),
-    "heart-shaped": Outline(base=0.22, widest=0.66, pointed=0.0, notch=0.16),
-    "long": Outline(base=0.5, widest=0.74, pointed=0.12),
-    "cupped": Outline(base=0.6, widest=0.5, pointed=0.4),
-    "ruffled": Outline(base=0.36, widest=0.66, pointed=0.0, ruffle=0.09),
+    "heart-shaped": Outline(fullness=1.1, base=0.22, widest=0.66, pointed=0.0, notch=0.16),
+    "long": Outline(fullness=0.95, base=0.5, widest=0.74, pointed=0.12),
+    "cupped": Outline(fullness=1.35, base=0.6, widest=0.5, pointed=0.4),
+    "ruffled": Outline(fullness=1.2, base=0.36, widest=0.66, pointed=0.0, ruffle=0.09),
     "broad": Outline(base=0.3, widest=0.56, pointed=0.3),
-}
-# Half width by the half distance between neighbours at two thirds of the length; above 1 they overlap.
-_FULLNESS = {
-    "round": 1.12,
-    "pointed": 1.0,
-    "heart-shaped": 1.1,
-    "long": 0.95,
-    "cupped": 1.35,
-    "ruffled": 1.2,
-    "broad": 1.0,
 }
 _TINTS = {"warm": (1.02, 0.99, 0.93), "neutral": (1.0, 1.0, 1.0), "cool": (0.96, 0.99, 1.03)}
 _LEAVES: dict[str, Ramp] = {
@@ -49,9 +39,7 @@ def paint(flower: Flower, rng: np.random.Generator) -> Array:
     _drop_shadow(canvas, flower, frame, light)
     for layer in range(flower.layers):
         _petals(canvas, flower, frame, layer, light, rng)
-    radius = flower.radius * CENTRE_SIZES[flower.centre_size]
-    colours = flower.petal_colour, flower.centre_colour
-    centre.paint(canvas, frame, radius, colours, flower.stamens, light, rng)
+    centre.paint(canvas, flower, frame, light, rng)
     _air(canvas, light)
     return canvas.picture()
 
@@ -82,7 +70,7 @@ def _drop_shadow(canvas: Canvas, flower: Flower, frame: Frame, light: Light) -> 
 def _petals(canvas: Canvas, flower: Flower, frame: Frame, layer: int, light: Light, rng: np.random.Generator) -> None:
     count = flower.petals if flower.shape != "long" or layer == 0 else flower.petals - 3
     length = flower.radius * (1.0, 0.8, 0.6)[layer]
-    half_width = min(_FULLNESS[flower.shape] * length * 0.66 * TURN / (2 * count), 0.6 * length)
+    half_width = min(_OUTLINES[flower.shape].fullness * length * 0.66 * TURN / (2 * count), 0.6 * length)
     colouring = Colouring(
         ramp=PETAL_COLOURS[flower.petal_colour],
         veins=2 if flower.shape == "long" else 5,

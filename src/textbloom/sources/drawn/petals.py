@@ -16,6 +16,7 @@ class Outline:
     base: float
     widest: float  # share of the length
     pointed: float  # 0 a round tip, 1 a parabola's point
+    fullness: float = 1.0  # half width by the half distance of neighbours at two thirds of the length; above 1: overlap
     notch: float = 0.0  # depth of the dent in the tip, share of the length
     ruffle: float = 0.0  # waviness of the edge
 
@@ -102,7 +103,8 @@ def paint(canvas: Canvas, frame: Frame, blade: Blade, outline: Outline, colourin
     gx, gy, slope = steps(field)
     distance = field / slope  # pixels, negative inside
     facing = (gx * light.x + gy * light.y) / slope  # of the edge towards the light
-    _throw_shadow(canvas, window, distance, facing, colouring.shadow)
+    near = clip(1.0 - distance / 11.0)
+    canvas.darken(window, near * near * (0.35 + 0.65 * clip(0.3 - facing)) * colouring.shadow)
 
     inner = _covered(distance < colouring.softness)
     window = _within(window, inner)
@@ -144,11 +146,6 @@ def _covered(inside: Array) -> Window:
 def _within(window: Window, inner: Window) -> Window:
     (rows, columns), (r, c) = window, inner
     return slice(rows.start + r.start, rows.start + r.stop), slice(columns.start + c.start, columns.start + c.stop)
-
-
-def _throw_shadow(canvas: Canvas, window: Window, distance: Array, towards_light: Array, strength: float) -> None:
-    near = clip(1.0 - distance / 11.0)
-    canvas.darken(window, near * near * (0.35 + 0.65 * clip(0.3 - towards_light)) * strength)
 
 
 def _brightness(
