@@ -178,7 +178,7 @@ class Model(Section):
     text_projection: Count
     discriminator_text: bool
     widths: list[Count] | None
-    discriminator_features: Count
+    discriminator_features: Annotated[int, Field(ge=8, multiple_of=8)]
     backbone: Literal["efficientnet-lite0", "efficientnet-lite2"] | None
     backbone_side: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
 

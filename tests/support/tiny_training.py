@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textbloom import config, models
 from textbloom.core import errors
@@ -15,7 +15,7 @@ from textbloom.dataset.prepared import Pictures, Prepared
 from textbloom.training import loop
 from textbloom.training.batches import Batches
 from textbloom.training.distributed import ALONE, Ranks
-from textbloom.training.objectives.base import Networks
+from textbloom.training.objectives.base import Networks, Objective
 from textbloom.training.objectives.gan_cls import GanCls
 from textbloom.training.run import Outputs, Settings, run
 from textbloom.training.trainer import Trainer
@@ -32,6 +32,19 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
+class Toy(nn.Module):
+    """Stands for a pretrained network: pictures to maps of two scales, the second with batch norm before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 4, 4)
+        self.second = nn.Sequential(nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 10, 2, 2))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps = self.first(images)
+        return [maps, self.second(maps)]
+
+
 def networks(name: str = "dcgan", size: int = 64, **changes: Any) -> Networks:
     """Both networks of a system; stackgan above 64 pixels: of its second stage."""
     torch.manual_seed(1)
@@ -46,12 +59,12 @@ def trainer(
     of: Networks | None = None,
     device: torch.device = CPU,
     ranks: Ranks = ALONE,
-    objective: dict[str, Any] | None = None,
+    objective: dict[str, Any] | Objective | None = None,
     **changes: Any,
 ) -> Trainer:
-    """A trainer by system A's objective with `objective` changed."""
+    """A trainer by `objective`, or by system A's with these settings changed."""
     optimizers = {"generator": ADAM, "discriminator": ADAM}
-    learned = GanCls(**{**SYSTEM_A, **(objective or {})})
+    learned = objective if isinstance(objective, Objective) else GanCls(**{**SYSTEM_A, **(objective or {})})
     return Trainer(
         of or networks(), learned, optimizers, device, ranks, **{"seed": SEED, "ema_half_life": 26.0, **changes}
     )
@@ -91,7 +104,7 @@ def train(
     trained = trainer(ranks=ranks, **changes)
     micro_batches = trained.accumulate
     batches = Batches(prepared(), batch_size, 7, trained.device, ranks=ranks, micro_batches=micro_batches)
-    inputs = loop.ProgressInputs(torch.ones(2, 5), torch.ones(2, 12))
+    inputs = loop.ProgressInputs(torch.ones(2, trained.networks.generator.noise_dim), torch.ones(2, 12))
     log = loop.train(
         trained,
         batches,

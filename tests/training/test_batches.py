@@ -1,6 +1,7 @@
 """Training batches: every picture at most once an epoch, with its own caption, the same for a seed on any device."""
 
 import threading
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -179,3 +180,36 @@ def test_stored_pictures_stay_in_their_file_until_they_are_asked_for(tmp_path):
     stored = Pictures(load_tensors(tmp_path / "images.safetensors")["images"]).subset(torch.arange(1, 4096, 2))
     assert stored[[5, 2000]][:, 0, 0, 0].tolist() == [11, 4001 % 256]
     assert psutil.Process().memory_info().rss - before < stored.bytes / 4
+
+
+def test_a_wrong_pair_is_the_nearest_one_before_that_differs_in_class_and_caption():
+    def pairs(classes, captions):
+        return batches.wrong_pairs(torch.tensor(classes), torch.tensor(captions)).tolist()
+
+    assert pairs([0, 1, 2, 3], [0, 1, 2, 3]) == [3, 0, 1, 2]  # without conflicts the one before, as `roll` gives it
+    assert pairs([0, 0, 1, 1], [0, 1, 2, 3]) == [3, 3, 1, 1]  # two of a class in a row
+    assert pairs([0, 1, 2, 3], [0, 5, 5, 3]) == [3, 0, 0, 2]  # one caption of two classes
+    assert pairs([7, 7, 7], [0, 0, 1]) == [2, 2, 1]  # without classes at least the caption differs
+    assert pairs([7, 7, 7], [4, 4, 4]) == [2, 0, 1]
+
+
+@pytest.mark.parametrize(("world", "micro_batches"), [(1, 1), (3, 1), (1, 2), (2, 3)])
+def test_wrong_pairs_are_within_the_micro_batch_that_all_ranks_share(world, micro_batches):
+    data, size = prepared(24), 12
+    data = replace(data, class_ids=data.image_ids % 2)  # half of all pairs would be of one class
+    classes = {row_of(vector, data): int(data.class_ids[row_of(vector, data)]) for vector in data.embeddings}
+
+    def epochs(ranks):
+        return list(Batches(data, size, 7, CPU, ranks=ranks, micro_batches=micro_batches).epoch(0))
+
+    whole = epochs(Ranks())
+    for rank in range(world):
+        ranks = Ranks(rank, world)
+        for (_, all_text, _), (_, text, wrong) in zip(whole, epochs(ranks), strict=True):
+            shared = all_text.chunk(micro_batches)
+            for micro, (own, places) in enumerate(
+                zip(text.chunk(micro_batches), wrong.chunk(micro_batches), strict=True)
+            ):
+                there = [classes[row_of(vector, data)] for vector in shared[micro]]
+                for vector, place in zip(own, places.tolist(), strict=True):
+                    assert there[place] != classes[row_of(vector, data)] or len(set(there)) == 1

@@ -1,6 +1,7 @@
 """One step: which weights it moves, by which gradients, with which noise and learning rate."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from textbloom.core.seeding import generator_for
 from textbloom.models.base import Discriminator, Frozen
-from textbloom.training.ema import Ema
+from textbloom.training.ema import Ema, recompute_batch_norm
 from textbloom.training.objectives.base import Networks, Objective
 from textbloom.training.objectives.gan_cls import GanCls
 from textbloom.training.trainer import Trainer, learning_rate_factor
@@ -185,7 +186,7 @@ def test_the_learning_rate_halves_on_schedule_and_falls_to_zero_at_the_end():
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-@pytest.mark.parametrize("system", ["dcgan", "gan-cls", "stackgan"])
+@pytest.mark.parametrize("system", ["dcgan", "gan-cls", "stackgan", "textbloom"])
 def test_gradients_and_moments_lie_in_memory_as_their_weights_do(system, autocast):
     """A fused optimizer walks through all of them in the order of memory: another layout is another weight's update."""
     found = trainer(networks(system), autocast=autocast)
@@ -243,6 +244,43 @@ def test_the_average_is_the_recursion_it_claims():
     assert ema.network.num_batches_tracked == 6
 
 
+def test_the_average_does_not_depend_on_the_batch_size():
+    """A weight that grows with the pictures seen has the same average for steps of any size, up to a step."""
+    averages = []
+    for pictures in (8, 16):
+        source = nn.Linear(1, 1)
+        ema = Ema(source, half_life=2000.0)
+        for seen in range(0, 80_000, pictures):
+            with torch.no_grad():
+                source.weight.fill_(seen / 1000)
+            ema.update(seen, pictures)
+        averages.append(ema.network.weight.item())
+    # The mean age is the half-life over ln 2.
+    assert averages == pytest.approx([80 - 2 / math.log(2)] * 2, abs=0.02)
+
+
+def test_batch_statistics_are_those_that_torch_takes_for_an_averaged_network():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2), nn.BatchNorm1d(2)).eval()
+    inputs = [(torch.randn(16, 3),) for _ in range(5)]
+    expected = copy.deepcopy(network)
+    torch.optim.swa_utils.update_bn(inputs, expected)
+    recompute_batch_norm(network, inputs)
+    for (name, value), other in zip(network.state_dict().items(), expected.state_dict().values(), strict=True):
+        assert torch.allclose(value.float(), other.float(), atol=1e-6), name
+    assert not any(part.training for part in network.modules())
+    assert network[1].momentum == 0.1
+
+
+def test_batch_statistics_of_a_frozen_first_stage_stay():
+    generator = networks("stackgan", 128).generator
+    before = copy.deepcopy(generator.state_dict())
+    noise, text = torch.randn(4, generator.noise_dim), torch.randn(4, 12)
+    recompute_batch_norm(generator, [(noise, text)])
+    moved = {name for name, value in generator.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and not [name for name in moved if name.startswith("first.")]
+    assert all(name.split(".")[-1] in ("running_mean", "running_var", "num_batches_tracked") for name in moved)
+
+
 class Penalised(Objective):
     """A hinge loss with a gradient penalty, as a new recipe may have: it needs second derivatives."""
 
@@ -267,7 +305,7 @@ class Penalised(Objective):
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-@pytest.mark.parametrize("system", ["dcgan", "stackgan"])
+@pytest.mark.parametrize("system", ["dcgan", "stackgan", "textbloom"])
 def test_an_objective_with_a_gradient_penalty_trains_every_system(system, autocast):
     optimizers = {"generator": ADAM, "discriminator": ADAM}
     found = Trainer(networks(system), Penalised(), optimizers, CPU, seed=1, ema_half_life=26.0, autocast=autocast)

@@ -1,0 +1,167 @@
+"""The hinge objective: its closed form, the captions between two, and one pass of the generator for both steps."""
+
+import pytest
+import torch
+from support.tiny_training import CPU, SEED, Toy, batch, networks, train, trainer
+from torch import nn
+
+from textbloom.core.seeding import generator_for
+from textbloom.models.base import Discriminator, Frozen, Generator
+from textbloom.training import augmentation
+from textbloom.training.objectives.base import Batch, Networks
+from textbloom.training.objectives.hinge import Hinge, with_mixed
+
+
+class Painter(Generator):
+    """Pictures of one colour, the noise; its conditioning is as far from a normal as the text is long."""
+
+    noise_dim = 1
+
+    def __init__(self):
+        super().__init__()
+        self.made = 0
+
+    def forward(self, noise, text):
+        self.made += 1
+        return noise[:, :, None, None].expand(-1, 3, 4, 4).clone().requires_grad_()
+
+    def divergence(self, text):
+        return text.sum(1).mean()
+
+
+class Two(Discriminator):
+    """Two logits a picture: its colour plus its text, and its colour alone, which counts a half."""
+
+    logit_weights = torch.tensor([1.0, 0.5])
+
+    def features(self, images):
+        return [images.mean((1, 2, 3))[:, None]]
+
+    def project(self, text):
+        return text
+
+    def score(self, features, text):
+        return torch.cat([features[0] + text, features[0]], dim=1)
+
+
+REAL, TEXT, NOISE = ([0.3, -0.4, 2.0, 0.1], [0.5, -0.5, 1.5, -2.0], [0.25, 0.75, -0.5, -3.0])
+
+
+def scene(**changes):
+    pictures = torch.tensor(REAL)[:, None, None, None].expand(-1, 3, 4, 4)
+    text, noise = torch.tensor(TEXT)[:, None], torch.tensor([NOISE, NOISE])[..., None]
+    return Networks(Painter(), Two()), Batch(pictures, text, noise, **changes)
+
+
+def relu(value):
+    return max(0.0, value)
+
+
+@pytest.mark.parametrize("matching_aware", [True, False])
+def test_the_losses_are_their_closed_form(matching_aware):
+    """With a the logit of colour and text and b that of the colour, a margin m counts m(a) + m(b) / 2."""
+    pair, data = scene()
+    objective = Hinge(matching_aware, negatives_weight=0.25, conditioning_kl=0.1, mixed_captions=0.5)
+    captions = [0.5, -0.5, (1.5 - 0.5) / 2, (-2.0 + 1.5) / 2]  # the last two halfway to the caption before
+    real = sum(relu(1 - x - t) + relu(1 - x) / 2 for x, t in zip(REAL, TEXT, strict=True)) / 4
+    wrong = sum(relu(1 + x + t) + relu(1 + x) / 2 for x, t in zip(REAL, TEXT[-1:] + TEXT[:-1], strict=True)) / 4
+    fake = sum(relu(1 + x + t) + relu(1 + x) / 2 for x, t in zip(NOISE, captions, strict=True)) / 4
+    adversarial = -sum(1.5 * x + t for x, t in zip(NOISE, captions, strict=True)) / 4
+
+    loss, terms = objective.discriminator(pair, data)
+    expected = {"real": real, "fake": fake} | ({"wrong": wrong} if matching_aware else {})
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected)
+    assert loss.item() == pytest.approx(real + 0.25 * (fake + (wrong if matching_aware else 0)))
+
+    loss, terms = objective.generator(pair, data)
+    assert terms["adversarial"].item() == pytest.approx(adversarial)
+    assert loss.item() == pytest.approx(adversarial + 0.1 * sum(captions) / 4)
+
+
+def test_a_share_of_the_captions_lies_halfway_to_that_of_another_picture():
+    _, data = scene()
+    assert torch.equal(with_mixed(data, 0.0), data.text)
+    half = with_mixed(data, 0.5)
+    assert torch.equal(half[:2], data.text[:2])
+    assert torch.allclose(half[2:], (data.text[2:] + data.text[1:3]) / 2)
+
+
+def test_one_pass_of_the_generator_serves_both_steps_unless_there_are_micro_batches_to_keep_it_for():
+    for micro_batches in (1, 2):
+        pair, data = scene(micro_batches=micro_batches)
+        Hinge().discriminator(pair, data)
+        assert bool(data.memo) == (micro_batches == 1)
+        Hinge().generator(pair, data)
+        assert pair.generator.made == micro_batches and not data.memo
+
+
+def test_pictures_are_augmented_alike_once_each():
+    seen = []
+
+    def augment(pictures):
+        seen.append(pictures)
+        return pictures + 1
+
+    pair, data = scene(augment=augment)
+    _, terms = Hinge(mixed_captions=0.0).discriminator(pair, data)
+    Hinge().generator(pair, data)
+    assert len(seen) == 2 and any(pictures is data.images for pictures in seen)
+    assert terms["fake"].item() == pytest.approx(
+        sum(relu(2 + x + t) + relu(2 + x) / 2 for x, t in zip(NOISE, TEXT, strict=True)) / 4
+    )
+
+
+def own(**changes):
+    torch.manual_seed(4)
+    frozen = Frozen(Toy(), "toy", "0" * 64)
+    return networks("textbloom", discriminator_features=8, backbone=frozen, backbone_side=32, **changes)
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_a_step_moves_both_networks_and_neither_the_backbone_nor_the_mixture(autocast):
+    pair = own()
+    kept = [pair.discriminator.backbone.network, pair.discriminator.mixture]
+    before = [[value.clone() for value in part.state_dict().values()] for part in kept]
+    found = trainer(pair, objective=Hinge(), autocast=autocast, augment=augmentation.geometric)
+    learning = {
+        f"{name}.{key}": weight
+        for name, network in vars(pair).items()
+        for key, weight in network.named_parameters()
+        if weight.requires_grad
+    }
+    old = {name: weight.detach().clone() for name, weight in learning.items()}
+    losses = found.advance(*batch())
+    assert list(losses) == ["discriminator", "generator", "d_real", "d_fake", "d_wrong", "g_adversarial", "g_kl"]
+    assert all(torch.isfinite(value) for value in losses.values())
+    still = [name for name, weight in learning.items() if torch.equal(weight, old[name])]
+    # While every logit is within the margin, real and negative pairs pull its bias with equal force.
+    assert [name for name in still if not name.endswith("realness.bias")] == []
+    for part, values in zip(kept, before, strict=True):
+        assert all(torch.equal(value, was) for value, was in zip(part.state_dict().values(), values, strict=True))
+
+
+def test_both_steps_judge_the_same_pictures_with_the_first_noise():
+    found, seen = trainer(own(), objective=Hinge()), []
+    found.networks.generator.register_forward_hook(lambda network, given, made: seen.append(given[0]))
+    found.advance(*batch())
+    (noise,) = seen
+    drawn = torch.randn(2, 6, noise.shape[1], generator=generator_for(SEED, "noise", 0, CPU))
+    assert torch.equal(noise, drawn[0])
+
+
+@pytest.mark.usefixtures("_saves_each_step")
+def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path):
+    def stop(step):
+        if step == 4:
+            raise InterruptedError
+
+    def run(folder, **changes):
+        made = {"of": own(), "objective": Hinge(), "augment": augmentation.geometric, "autocast": torch.bfloat16}
+        found, log = train(tmp_path / folder, **made, **changes)
+        return [*nn.ModuleList([*vars(found.networks).values(), found.ema.network]).state_dict().values(), log.sheets]
+
+    whole = run("whole")
+    with pytest.raises(InterruptedError):
+        run("cut", after_step=stop)
+    torch.manual_seed(99)  # what is drawn in the second process has nothing to do with the first
+    assert all(torch.equal(a, b) for a, b in zip(whole, run("cut"), strict=True))
