@@ -54,7 +54,7 @@ def main() -> None:
         (config.MEMORISATION, pd.DataFrame(result.memorisation)),
     ):
         write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    write_json(config.EVAL_METRICS, result.metrics | reduced)
+    write_json(config.EVAL_METRICS, result.metrics | reduced | {"train_splits": p.train.splits})
     runtime.record_provenance(config.PROVENANCE / "evaluate.json", seconds=round(time.monotonic() - started, 1))
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 ALIGNMENT = {f"retrieval_at_{k}{suffix}" for k in (1, 10) for suffix in ("", "_real", "_shuffled")}
 CONDITIONS = {
     "encoder", "encoder_sha256", "extractor", "image_size", "layer", "n_fake", "n_real", "seed", "split",
-    "text_encoder", "text_encoder_sha256",
+    "text_encoder", "text_encoder_sha256", "train_splits",
 }  # fmt: skip
 FIDELITY = {
     "frechet_distance", "floor", "n_floor", "class_gap", "kernel_distance", "kernel_distance_std", "precision",
@@ -67,6 +67,7 @@ def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(projec
         "split": "test",
         "text_encoder": "words",
         "text_encoder_sha256": "2" * 64,
+        "train_splits": "train+val",
     }
     assert all(float(f"{value:.6g}") == value for value in metrics.values() if isinstance(value, float))
     run_stage()

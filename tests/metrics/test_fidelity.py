@@ -69,6 +69,15 @@ def test_the_floor_falls_as_one_over_the_number_of_pictures():
         assert larger / smaller == pytest.approx(2, rel=0.2)
 
 
+@pytest.mark.parametrize("decay", [0.5, 2.0])
+def test_a_floor_extrapolated_from_a_small_split_is_near_that_of_a_large_one(decay: float):
+    everything = cloud(800, dim=300) * torch.logspace(0, -decay, 300)
+    measured, extrapolated = (fidelity.floor(part, 200, seed=0) for part in (everything, everything[:300]))
+    halves = fidelity.floor(everything[:300], 150, seed=0)
+    assert measured <= extrapolated == pytest.approx(measured, rel=0.08)
+    assert abs(extrapolated - measured) < 0.5 * abs(halves - measured)
+
+
 def test_the_kernel_distance_is_about_zero_for_one_distribution_and_grows_with_the_shift():
     real = cloud(400)
     found = [fidelity.kernel_distance(cloud(400, shift=shift, seed=1), real, seed=0)[0] for shift in (0.0, 0.3, 0.6)]

@@ -4,6 +4,7 @@ Every number depends on the features it is taken in: compare only where `extract
 are equal. None of them looks at the captions: a generator that ignores its text can score well on all.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -26,8 +27,8 @@ FLOORS = 10  # pairs of sets whose distances the floor is the mean of
 def measure(evaluation: Evaluation) -> Values:
     """Distances, precision and recall between generated and real pictures, and what distance real pictures reach.
 
-    `floor`: the Fréchet distance of two disjoint sets of `n_floor` pictures of the same split, which a perfect
-    generator would reach; `n_floor` is n, or half of the split where that is less, and the floor then somewhat high.
+    `floor`: the Fréchet distance of two disjoint sets of n pictures of the same split, which a perfect generator would
+    reach, extrapolated from sets of `n_floor` where the split holds fewer than 2n.
     `class_gap`: that of the compared pictures and as many others, whose classes are different ones where classes are
     held out. `inception_score` is given where the judge is Inception, `logit_entropy_score` where it is another
     classifier.
@@ -40,15 +41,14 @@ def measure(evaluation: Evaluation) -> Values:
     others = evaluation.real.other_features.features
     other = others[some(len(others), len(real), evaluation.real.seed, "other classes").sort().values]
     everything = evaluation.real.features.features
-    size = min(len(real), len(everything) // 2)
 
     def estimate(value: float, of: Callable[[Tensor, Tensor], float]) -> Estimate:
         return Estimate(value, lambda places: of(fake.features[places], real[places]), len(real), repeats=False)
 
     metrics: dict[str, float | Estimate] = {
         "frechet_distance": estimate(frechet_distance(fake.features, real), quick_frechet),
-        "floor": floor(everything, size, evaluation.real.seed),
-        "n_floor": size,
+        "floor": floor(everything, len(real), evaluation.real.seed),
+        "n_floor": min(len(real), len(everything) // 2),
         "class_gap": frechet_distance(other, real),
         "kernel_distance": estimate(kernel, unbiased_kernel_distance),
         "kernel_distance_std": spread,
@@ -61,17 +61,24 @@ def measure(evaluation: Evaluation) -> Values:
     return metrics
 
 
-def floor(features: Tensor, size: int, seed: int) -> float:
-    """The mean Fréchet distance of two disjoint sets of `size` pictures each, drawn FLOORS times from features [N, F].
+def floor(features: Tensor, count: int, seed: int) -> float:
+    """The Fréchet distance of two disjoint sets of `count` pictures each, out of one set of features [N, F].
 
-    What one distribution has from itself for want of samples: it falls as 1/size once size is beyond the features'
-    effective dimension.
+    It is what one distribution has from itself for want of samples, the mean over FLOORS draws, and falls as 1/count
+    once there are more pictures than the features have effective dimensions. Where the set holds fewer than 2·count
+    pictures, its halves are measured, and halves of these, and the power law through both gives the value at `count`.
     """
-    found = []
-    for turn in range(FLOORS):
-        order = some(len(features), 2 * size, seed, "floor", turn)
-        found.append(quick_frechet(features[order[:size]], features[order[size:]]))
-    return sum(found) / len(found)
+
+    def measured(size: int) -> float:
+        orders = [some(len(features), 2 * size, seed, "floor", turn) for turn in range(FLOORS)]
+        return sum(quick_frechet(features[order[:size]], features[order[size:]]) for order in orders) / FLOORS
+
+    size = min(count, len(features) // 2)
+    value = measured(size)
+    if size == count:
+        return value
+    exponent = math.log(measured(size // 2) / value) / math.log(size / (size // 2))
+    return value * (size / count) ** exponent
 
 
 def quick_frechet(features_1: Tensor, features_2: Tensor) -> float:

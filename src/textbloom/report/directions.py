@@ -50,6 +50,7 @@ _TABLE = {
     "reduced_from": Measure(Kind.CONDITION, "side of the prepared pictures, where they are larger"),
     "seed": Measure(Kind.CONDITION, "seed of noise and choices"),
     "split": Measure(Kind.CONDITION, "whose pictures and captions are compared"),
+    "train_splits": Measure(Kind.CONDITION, "whose pictures training learned from"),
     "extractor": Measure(Kind.CONDITION, "network that judges the pictures"),
     "layer": Measure(Kind.CONDITION, "its feature layer"),
     "*encoder*": Measure(Kind.CONDITION, "network that reads the captions"),
