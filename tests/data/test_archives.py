@@ -28,14 +28,28 @@ def test_members_come_whole_and_in_the_order_of_the_archive(tmp_path, kind):
     assert list(read(path).items()) == list(CONTENTS.items())
 
 
-def test_links_and_devices_are_passed_over_and_no_name_leads_out_of_memory(tmp_path):
-    kinds = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "pipe": tarfile.FIFOTYPE, "folder": tarfile.DIRTYPE}
-    path, headers = tmp_path / "x.tgz", [tarfile.TarInfo(name) for name in ("../outside.txt", *kinds)]
-    for header in headers[1:]:
-        header.type, header.linkname = kinds[header.name], "/etc/passwd"
-    write_archive(path, [(header, b"first" if header.isreg() else b"") for header in headers])
-    assert read(path) == {"../outside.txt": b"first"}
-    assert list(tmp_path.iterdir()) == [path]
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_a_member_that_is_neither_file_nor_folder_is_refused(tmp_path, kind):
+    odd = tarfile.TarInfo("odd")
+    odd.type, odd.linkname = kind, "/etc/passwd"
+    write_archive(tmp_path / "x.tgz", [(tarfile.TarInfo("one"), b"first"), (odd, b"")])
+    with pytest.raises(UserError, match=r"x\.tgz cannot be read at odd \(it is neither a file nor a folder\)"):
+        read(tmp_path / "x.tgz")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("name", ["../outside.txt", "/etc/passwd", "a/../../b", "C:/b", "..\\b"])
+def test_a_name_that_leads_out_of_the_archive_is_refused(tmp_path, kind, name):
+    path = tmp_path / f"x.{kind}"
+    WRITERS[kind](path, {name: b"first"})
+    with pytest.raises(UserError, match="its path leads out of the archive"):
+        read(path)
+
+
+def test_two_members_of_one_name_are_refused(tmp_path):
+    write_archive(tmp_path / "x.tgz", [(tarfile.TarInfo("one"), b"first"), (tarfile.TarInfo("one"), b"again")])
+    with pytest.raises(UserError, match="cannot be read at one \\(it is there twice"):
+        read(tmp_path / "x.tgz")
 
 
 @pytest.mark.parametrize("kind", WRITERS)

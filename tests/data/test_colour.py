@@ -132,3 +132,10 @@ def test_a_transparent_palette_shows_white():
     decoded = decode(photo(encoded(image, transparency=0)), 64)
     assert decoded[:, 32, 10].tolist() == [255, 255, 255]
     assert decoded[:, 32, 50].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_grey_of_floats_is_as_bright_as_its_range_says(white):
+    ramp = np.linspace(0, 1, 32, dtype=np.float32)
+    shown = decode(photo(encoded(Image.fromarray(np.tile(ramp * white, (32, 1))), "TIFF")), 32)
+    assert np.abs(shown.mean(0)[0].astype(float) - ramp * 255).max() <= 1

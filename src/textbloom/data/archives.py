@@ -1,17 +1,18 @@
 """Reading and writing tar.gz and zip archives of photos and captions.
 
-Nothing is ever unpacked to the disk: a member is chosen by its name, read into memory, and dropped again. So paths that
-lead out of an archive lead nowhere, and links are passed over.
+Nothing is ever unpacked to the disk: a member is chosen by its name, read into memory, and dropped again. Still, an
+archive with paths that lead out of it, links, or two members of one name is no published one, and is refused.
 """
 
 import gzip
 import io
 import re
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from textbloom.core.errors import UserError
@@ -26,11 +27,20 @@ def members(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match[str]
 
     One member at a time is in memory, and never more than MEMBER_BYTES of it. A zip's member comes after its checksum
     was right; a tar.gz has one checksum, at the very end, up to which it is always read. Raises UserError, naming
-    archive and member, for an archive that is missing or damaged.
+    archive and member, for an archive that is missing, damaged, or holds what no honest one does.
     """
     where = "its start"
+    seen: set[str] = set()
     try:
-        for where, size, opened in _files(path):
+        for where, size, opened in _members(path):
+            parts = PurePosixPath(where.replace("\\", "/")).parts
+            if ".." in parts or where.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", where):
+                raise ValueError("its path leads out of the archive")
+            if size is None:
+                raise ValueError("it is neither a file nor a folder")
+            if where in seen:
+                raise ValueError("it is there twice")
+            seen.add(where)
             if match := wanted.fullmatch(where):
                 if size > MEMBER_BYTES:
                     raise ValueError(f"it has {size >> 20} MiB, as no photo or caption file has")
@@ -41,18 +51,24 @@ def members(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match[str]
         raise UserError(f"{path.name} cannot be read at {where} ({error}): {MEND}") from None
 
 
-def _files(path: Path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
-    """Name and size of each regular file and what opens it, in a tar.gz before the next is taken."""
+def _members(path: Path) -> Iterator[tuple[str, int | None, Callable[[], IO[bytes]]]]:
+    """Name and size of each member but folders, and what opens it, in a tar.gz before the next is taken.
+
+    The size is None of a link or a device.
+    """
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
-                yield entry.filename, entry.file_size, partial(archive.open, entry)
+                link = stat.S_ISLNK(entry.external_attr >> 16)  # the upper half is Unix's mode
+                if not entry.is_dir():
+                    yield entry.filename, None if link else entry.file_size, partial(archive.open, entry)
         return
     with gzip.open(path) as unzipped:
         with tarfile.open(fileobj=unzipped, mode="r|", errorlevel=2) as tar:
             for member in tar:
-                if member.isfile():
-                    yield member.name, member.size, partial(tar.extractfile, member)  # type: ignore[misc]  # a file has a reader
+                if not member.isdir():
+                    size = member.size if member.isfile() else None
+                    yield member.name, size, partial(tar.extractfile, member)  # type: ignore[misc]  # a file has a reader
         while unzipped.read(2**18):  # to the checksum at the end
             pass
 

@@ -111,8 +111,10 @@ def _upright(square: Image.Image, image: Image.Image) -> Image.Image:
 
 def _opaque(image: Image.Image) -> Image.Image:
     """The picture as L, CMYK or RGB, what is transparent white as on a page."""
-    if image.mode.startswith("I"):  # greys of 16 bits, which Pillow would clip
-        return Image.fromarray(np.rint(np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    if image.mode.startswith(("I", "F")):  # deep greys, which Pillow would clip: 16 bits, or floats to 1 or to 255
+        levels = np.nan_to_num(np.asarray(image, np.float64))
+        white = 65535 if image.mode.startswith("I") else 1 if levels.max() <= 1 else 255
+        return Image.fromarray(np.rint(levels * (255 / white)).clip(0, 255).astype(np.uint8))
     mode = "CMYK" if image.mode == "CMYK" else "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
         layered = image.convert("RGBA")
