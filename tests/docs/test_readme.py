@@ -72,6 +72,14 @@ def test_the_three_systems_results_are_those_of_their_comparison():
         assert_printed(of_real(next(iter(systems)), key), real, f"{label}, real pictures")
 
 
+def test_the_shipped_generators_results_are_those_of_its_evaluation():
+    measured = committed("docs/results/flowers102-textbloom/eval.json")
+    for label, key, generated, _, real in rows("unseen flowers, 64×64"):
+        name = key.strip("`")
+        assert_printed(measured[name], generated, label)
+        assert_printed(measured["class_gap" if name == "frechet_distance" else f"{name}_real"], real, f"{label}, real")
+
+
 def test_the_table_of_stages_is_dvc_yaml():
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     table = {name: written for name, _, written in rows("stage")}
