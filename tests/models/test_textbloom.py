@@ -1,14 +1,17 @@
 """The project's own system: shapes, chance, what its discriminator may learn and what stays as it was."""
 
+import copy
+
 import pytest
 import torch
 from support.tiny_training import SMALL, Toy, networks
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 from textbloom import models
+from textbloom.features import efficientnet
 from textbloom.models.base import Frozen, pretrained
-from textbloom.models.textbloom import MATCHED, SpectralNorm, TextDirections, spectral_norm
+from textbloom.models.textbloom import GROUP, MATCHED, SpectralNorm, TextDirections, spectral_norm
 
 
 @pytest.fixture
@@ -115,6 +118,58 @@ def test_pictures_that_differ_less_are_seen_to(pair):
         assert torch.allclose(mixed[0, 1:], alike[0, 1:], atol=1e-5)  # what is matched with the text
 
 
+def deviations(d, images):
+    """What each head is told about how much the pictures differ, [B, 1, h, w] a head."""
+    seen = []
+    hooks = [head.realness.register_forward_pre_hook(lambda part, given: seen.append(given[0])) for head in d.heads]
+    with torch.no_grad():
+        d.features(images)
+    for hook in hooks:
+        hook.remove()
+    return [maps[:, -1:] for maps in seen], [maps[:, :-1] for maps in seen]
+
+
+def test_equal_pictures_do_not_deviate_and_others_by_their_mean_standard_deviation(pair):
+    d, images = pair.discriminator.eval(), torch.randn(GROUP, 3, 64, 64)
+    for told in deviations(d, images[:1].expand(GROUP, -1, -1, -1))[0]:
+        assert told.max() < 1.1e-3  # the root of what keeps its slope finite
+    for told, maps in zip(*deviations(d, images), strict=True):
+        expected = maps.double().std(0, unbiased=False).mean()
+        torch.testing.assert_close(told.double(), expected.expand_as(told), rtol=1e-3, atol=1e-3)
+        assert expected > 0.01
+
+
+@pytest.mark.parametrize(("count", "groups"), [(2 * GROUP, 2), (3 * GROUP, 3), (GROUP + 1, 1), (GROUP - 1, 1)])
+def test_a_group_sees_the_deviation_of_its_own_pictures_alone(pair, count, groups):
+    d, images = pair.discriminator.eval(), torch.randn(count, 3, 64, 64)
+    before, _ = deviations(d, images)
+    for changed in (0, 1, count - 1):
+        others = images.clone()
+        others[changed] *= 3
+        for was, now in zip(before, deviations(d, others)[0], strict=True):
+            moved = [not torch.equal(a, b) for a, b in zip(was, now, strict=True)]
+            assert moved == [place % groups == changed % groups for place in range(count)]
+
+
+def test_the_published_backbone_stays_as_it_was_and_gives_gradients_to_pictures_alone():
+    network, digest = efficientnet.scales("efficientnet-lite0")
+    before = copy.deepcopy(network.state_dict())
+    d = networks(
+        "textbloom",
+        discriminator_features=8,
+        backbone=Frozen(network, "efficientnet-lite0", digest),
+        backbone_side=32,
+    ).discriminator.train()
+    assert pretrained(d) == [{"name": "efficientnet-lite0", "sha256": digest}]
+    images = torch.randn(2, 3, 64, 64, requires_grad=True)
+    logits, features = d(images, torch.randn(2, 12))
+    assert len(features) == 5 and logits.shape == (2, len(d.logit_weights))  # four scales and the pixels
+    logits.mean().backward()
+    assert images.grad.any() and not network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(weight.grad is None for weight in network.parameters())
+
+
 def test_text_directions_are_centred_whitened_in_part_and_scaled():
     stream = torch.Generator().manual_seed(0)
     spread = torch.logspace(0, -2, 12)
@@ -157,6 +212,18 @@ def test_spectral_norm_brings_the_largest_singular_value_to_one(layer):
     assert torch.linalg.matrix_norm(weight.flatten(1), 2).item() == pytest.approx(1.0, abs=1e-4)
     assert torch.allclose(weight / weight.norm(), original / original.norm(), atol=1e-6)
     parametrize.remove_parametrizations(layer, "weight")
+
+
+def test_spectral_norm_divides_by_what_torchs_does():
+    ours, matrix = nn.Linear(30, 20, bias=False), torch.randn(20, 30)
+    with torch.no_grad():
+        ours.weight.copy_(matrix)
+    theirs = parametrizations.spectral_norm(copy.deepcopy(ours))
+    spectral_norm(ours)
+    for _ in range(300):
+        weight, expected = ours.weight, theirs.weight
+    torch.testing.assert_close(weight, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(weight, matrix / torch.linalg.svdvals(matrix.double())[0].float(), rtol=1e-4, atol=1e-6)
 
 
 def test_spectral_norm_goes_on_only_where_the_weight_learns_and_in_float32_under_autocast():

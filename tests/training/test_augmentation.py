@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textbloom.training.augmentation import CUT, SHIFT, geometric
+from textbloom.training.augmentation import AUGMENTATIONS, CUT, SHIFT, geometric
 
 SIDE = 40
 
@@ -23,6 +23,25 @@ def reflected(place):
     """A coordinate from 1 to SIDE for one that may lie outside, where the picture is mirrored at its edge."""
     place = torch.where(place < 1, 1 - place, place)
     return torch.where(place > SIDE, 2 * SIDE + 1 - place, place)
+
+
+def test_without_an_augmentation_pictures_stay_and_no_number_is_drawn():
+    pictures, numbers = torch.randn(5, 3, SIDE, SIDE), stream()
+    assert torch.equal(AUGMENTATIONS["none"](pictures, numbers), pictures)
+    assert torch.equal(numbers.get_state(), stream().get_state())
+
+
+@pytest.mark.parametrize("side", [8, 20, 64, 96])
+def test_every_pixel_outside_the_cut_is_one_of_the_picture_and_few_are_lost(side):
+    pictures = torch.rand(20, 3, side, side) + 1
+    for before, after in zip(pictures, geometric(pictures, stream()), strict=True):
+        colours = {tuple(pixel) for pixel in before.flatten(1).T.tolist()}
+        found = [tuple(pixel) for pixel in after.flatten(1).T.tolist()]
+        seen = [pixel for pixel in found if pixel != (0.0, 0.0, 0.0)]
+        assert set(seen) <= colours
+        assert len(found) - len(seen) <= (round(CUT * side) + 1) ** 2
+        most = round(SHIFT * side)
+        assert len(set(seen)) >= (side - most) ** 2 - (len(found) - len(seen))
 
 
 def test_a_picture_is_mirrored_shifted_by_whole_pixels_with_reflection_and_has_one_square_cut_out():

@@ -193,6 +193,25 @@ def test_a_wrong_pair_is_the_nearest_one_before_that_differs_in_class_and_captio
     assert pairs([7, 7, 7], [4, 4, 4]) == [2, 0, 1]
 
 
+@pytest.mark.parametrize(("class_count", "caption_count"), [(2, 3), (3, 20), (20, 3), (1, 4), (4, 1), (1, 1)])
+def test_no_wrong_pair_is_of_the_same_class_or_caption_where_the_batch_has_another(class_count, caption_count):
+    for count in (2, 3, 8, 17):
+        classes, captions = torch.randint(class_count, (count,)), torch.randint(caption_count, (count,))
+        wrong = batches.wrong_pairs(classes, captions)
+        own = torch.arange(count)
+        assert (wrong != own).all() and wrong.min() >= 0 and wrong.max() < count
+        other_class = classes[:, None] != classes
+        other_caption = captions[:, None] != captions
+        both = other_class & other_caption
+        for place, pair in zip(own, wrong, strict=True):
+            if both[place].any():
+                assert both[place, pair]
+            elif other_caption[place].any():
+                assert other_caption[place, pair]
+            else:
+                assert other_class[place, pair] or not other_class[place].any()
+
+
 @pytest.mark.parametrize(("world", "micro_batches"), [(1, 1), (3, 1), (1, 2), (2, 3)])
 def test_wrong_pairs_are_within_the_micro_batch_that_all_ranks_share(world, micro_batches):
     data, size = prepared(24), 12

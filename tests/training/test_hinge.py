@@ -117,8 +117,37 @@ def own(**changes):
     return networks("textbloom", discriminator_features=8, backbone=frozen, backbone_side=32, **changes)
 
 
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_the_backbone_sees_real_pictures_once_and_generated_ones_once_unless_there_are_micro_batches(micro_batches):
+    pair = own()
+    found, seen = trainer(pair, objective=Hinge(), accumulate=micro_batches), []
+    pair.discriminator.backbone.network.register_forward_hook(lambda network, given, maps: seen.append(given[0]))
+    found.advance(*batch(micro_batches=micro_batches))
+    assert len(seen) == (2 if micro_batches == 1 else 3 * micro_batches)
+    assert all(len(pictures) == 6 // micro_batches for pictures in seen)
+
+
+def test_pictures_kept_for_the_generators_step_give_it_the_gradients_of_those_made_again():
+    """With micro-batches they are made again: by the same weights and noise that is the same."""
+    gradients = []
+    for micro_batches in (1, 2):
+        pair, (images, text, _) = own(), batch()
+        noise = torch.randn(6, pair.generator.noise_dim, generator=torch.Generator().manual_seed(5))
+        data = Batch(images, text, noise.expand(2, -1, -1), micro_batches=micro_batches)
+        judging = [weight for weight in pair.discriminator.parameters() if weight.requires_grad]
+        making = list(pair.generator.parameters())
+        Hinge().discriminator(pair, data)[0].backward()
+        assert all(weight.grad is None for weight in making)
+        for weight in judging:
+            weight.requires_grad_(False)  # as the trainer does
+        Hinge().generator(pair, data)[0].backward()
+        gradients.append([weight.grad for weight in judging + making])
+    for kept, again in zip(*gradients, strict=True):
+        torch.testing.assert_close(kept, again, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-def test_a_step_moves_both_networks_and_neither_the_backbone_nor_the_mixture(autocast):
+def test_two_steps_move_both_networks_and_neither_the_backbone_nor_the_mixture(autocast):
     pair = own()
     kept = [pair.discriminator.backbone.network, pair.discriminator.mixture]
     before = [[value.clone() for value in part.state_dict().values()] for part in kept]
@@ -130,7 +159,9 @@ def test_a_step_moves_both_networks_and_neither_the_backbone_nor_the_mixture(aut
         if weight.requires_grad
     }
     old = {name: weight.detach().clone() for name, weight in learning.items()}
-    losses = found.advance(*batch())
+    for _ in range(2):
+        losses = found.advance(*batch())
+        assert not any(part.training for part in pair.discriminator.backbone.network.modules())
     assert list(losses) == ["discriminator", "generator", "d_real", "d_fake", "d_wrong", "g_adversarial", "g_kl"]
     assert all(torch.isfinite(value) for value in losses.values())
     still = [name for name, weight in learning.items() if torch.equal(weight, old[name])]
