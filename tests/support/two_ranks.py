@@ -63,7 +63,7 @@ def state(found_by):
     }
 
 
-def normalised(ranks, dims):
+def normalised(ranks, dims, affine=True):
     """Batch norm of this rank's share in float64: output, running statistics, gradients of a random weighted sum."""
     stream = torch.Generator().manual_seed(4)
     shape = (6, 5, 3, 2)[:dims]
@@ -71,13 +71,14 @@ def normalised(ranks, dims):
         ranks.share(torch.randn(shape, generator=stream, dtype=torch.float64) * 3 + 1, 1).requires_grad_()
         for _ in range(2)
     )
-    network = nn.Sequential((nn.BatchNorm1d if dims == 2 else nn.BatchNorm2d)(5)).double()
-    with torch.no_grad():
-        network[0].weight.copy_(torch.arange(1.0, 6.0))
+    network = nn.Sequential((nn.BatchNorm1d if dims == 2 else nn.BatchNorm2d)(5, affine=affine)).double()
+    if affine:
+        nn.init.trunc_normal_(network[0].weight, generator=torch.Generator().manual_seed(5))
     synchronise_batch_norm(network, ranks, CPU)
     y = network(x)
     (y.square() * sought.detach()).sum().backward()
-    found = {"y": y, "x.grad": x.grad, "weight.grad": network[0].weight.grad, "bias.grad": network[0].bias.grad}
+    found = {"y": y, "x.grad": x.grad}
+    found |= {f"{name}.grad": weight.grad for name, weight in network[0].named_parameters() if weight is not None}
     return {**found, **network.state_dict(), "in evaluation": network.eval()(x)}
 
 
@@ -115,7 +116,7 @@ def resumed(ranks, folder):
 def main():
     ranks = distributed.join(2)
     folder = Path(sys.argv[1])
-    found = {f"batch norm {dims}": normalised(ranks, dims) for dims in (2, 4)}
+    found = {f"batch norm {dims} {affine}": normalised(ranks, dims, affine) for dims in (2, 4) for affine in (0, 1)}
     found |= {"picked": picked(ranks), "resumed": resumed(ranks, folder / "states")}
     found |= {run: trained(ranks, run) for run in RUNS}
     for name, tensors in found.items():

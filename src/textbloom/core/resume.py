@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from textbloom.core.errors import UserError
+from textbloom.core.files import sha256
 
 _PACKAGE = Path(__file__).parents[1]  # src/textbloom, whose folders are the rooms
 
@@ -30,15 +31,10 @@ def resume_folder(root: Path, settings: Any, files: Sequence[Path], rooms: Seque
     """
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in files:
-        name.update(_digest(path))
+        name.update(sha256(path).encode())
     for source in sorted(source for room in rooms for source in (_PACKAGE / room).rglob("*.py")):
-        name.update(str(source.relative_to(_PACKAGE)).encode() + _digest(source))
+        name.update(f"{source.relative_to(_PACKAGE)} {sha256(source)}".encode())
     return root / name.hexdigest()[:16]
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 @contextmanager

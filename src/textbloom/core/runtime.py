@@ -61,16 +61,9 @@ def arithmetic(on: torch.device) -> list[Any]:
     """What decides how numbers are computed but stands in no parameter of a stage, for naming a run (JSON-like).
 
     The kind of processor or GPU and the number of threads are left out, although they change last bits: a run that
-    continues on another machine is worth more than one that starts again. `machine` includes them.
+    continues on another machine is worth more than one that starts again.
     """
     return [str(on), torch.__version__, torch.backends.mkldnn.enabled, torch.are_deterministic_algorithms_enabled()]
-
-
-def machine(on: torch.device) -> list[Any]:
-    """`arithmetic` and the machine's own share in the last bits, for naming a result that must be exact (JSON-like)."""
-    if on.type == "cuda":
-        return [*arithmetic(on), torch.cuda.get_device_name(on)]
-    return [*arithmetic(on), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
 
 
 def portable(wanted: bool) -> None:

@@ -42,7 +42,6 @@ def recompute_batch_norm(network: nn.Module, inputs: Iterable[tuple[Tensor, ...]
     """
     network.train()
     norms: list[Any] = [part for part in network.modules() if getattr(part, "running_mean", None) is not None]
-    norms = [norm for norm in norms if norm.training]
     momenta = [norm.momentum for norm in norms]
     for before, batch in enumerate(inputs):
         for norm in norms:

@@ -70,7 +70,9 @@ def distance_curves(table: Path, path: Path) -> None:
         panel.set_ylabel("share of pictures within it", color=QUIET)
         panel.set_xlim(left=0)
         panel.set_ylim(0, 1)
-        panel.legend(frameon=False, loc="lower right")
+        panel.legend(
+            frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2
+        )  # no curve reaches above the axes
 
 
 @contextmanager

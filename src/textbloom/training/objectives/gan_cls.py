@@ -48,8 +48,8 @@ class GanCls(Objective):
         features = d.features(batch.augment(batch.images))
         wrong = None
         if self.matching_aware:
-            # The wrong picture of each text is another one of the batch. All of them together are the same set of
-            # pictures, so batch norm sees the same statistics: their features are those already computed.
+            # The wrong picture of each text is another one of the batch: its features are computed already, with the
+            # batch statistics of the same real pictures.
             wrong = cross_entropy(d.score([batch.mismatched(scale) for scale in features], text), 0.0)
         real = cross_entropy(d.score(features, text), 1.0 - self.label_smoothing)
         fake = cross_entropy(d.score(d.features(batch.augment(fakes)), text), 0.0)
