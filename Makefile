@@ -19,7 +19,7 @@ ARGS ?=
 RESTORE = dvc checkout --quiet --allow-missing || true; cp -an .dvc/tmp/earlier/. .; \
 	echo "the failed stage's outputs are those of its last good run" >&2
 
-.PHONY: help setup repro exp pr-report report test lint bench lock
+.PHONY: help setup repro exp watch pr-report report test lint bench lock
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of tha
 	@mkdir -p .dvc/tmp && cp params.yaml .dvc/tmp/params.yaml
 	@textbloom params --preset $(PRESET) $(if $(SET),--set $(SET))
 	@status=0; dvc exp run --temp --force --name $(PRESET) $(ARGS) || status=$$?; mv .dvc/tmp/params.yaml .; exit $$status
+
+watch: setup  ## Show the training that goes on in this folder, on a page that renews itself (ARGS="--port 8601")
+	@PYTHONPATH=src python -m textbloom.report.watch $(ARGS)
 
 pr-report: setup  ## Compare parameters, metrics and pictures with those of BASE=main, as a pull request's review does
 	@PYTHONPATH=src python -m textbloom.report.pull_request --base $(BASE) --head $(HEAD)

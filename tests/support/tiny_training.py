@@ -104,7 +104,8 @@ def train(
     trained = trainer(ranks=ranks, **changes)
     micro_batches = trained.accumulate
     batches = Batches(prepared(), batch_size, 7, trained.device, ranks=ranks, micro_batches=micro_batches)
-    inputs = loop.ProgressInputs(torch.ones(2, trained.networks.generator.noise_dim), torch.ones(2, 12))
+    noise = torch.ones(2, trained.networks.generator.noise_dim)
+    inputs = loop.ProgressInputs(noise, torch.ones(2, 12), ["a red flower", "a blue flower"])
     log = loop.train(
         trained,
         batches,

@@ -51,6 +51,27 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def holder(folder: Path) -> tuple[str, bool]:
+    """Which process on which machine locked a run's folder last, since when, and whether it is still there.
+
+    To lock the folder for a look would refuse a process that wants it just then. So the process is looked for by its
+    id; on another machine, where it cannot be seen, it counts as there. A missing folder is a FileNotFoundError.
+    """
+    text = (folder / "lock").read_text(encoding="utf-8")
+    process, _, rest = text.partition(" on ")
+    if not process:  # between its opening and its writing
+        return text, True
+    if rest.partition(" since ")[0] != socket.gethostname():
+        return text, True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return text, False
+    except PermissionError:  # another person's
+        pass
+    return text, True
+
+
 def remove(folder: Path) -> None:
     """Remove the folder of a finished run, which the caller has locked."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from textbloom import config
 from textbloom.core import errors
@@ -84,10 +84,7 @@ def render(experiments: Sequence[Revision]) -> str:
     names = {name for run in runs for name in run.files(config.PLOTS, ".png")} - {config.DATA_SHEET}
     sheets = [name for name in sorted(names, key=_sheet_order) if not name.stem.startswith(CURVES_DRAWN)]
     tables = sorted({name for run in runs for name in run.files(config.PLOTS, ".csv")})
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("page.html.j2").render(
+    return template("page.html.j2").render(
         runs=runs,
         measured=measured,
         metrics=metric_rows(evaluations, provenance.get("evaluate", {}).get("intervals", {})),
@@ -106,6 +103,12 @@ def render(experiments: Sequence[Revision]) -> str:
         shown=shown,
         duration=duration,
     )
+
+
+def template(name: str) -> Template:
+    """A template of this folder, in which whatever a value says is text and never markup."""
+    folder = FileSystemLoader(Path(__file__).parent)
+    return Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(name)
 
 
 def metric_rows(evaluations: Sequence[Mapping[str, Any]], intervals: Mapping[str, Sequence[float]]) -> list[MetricRow]:
@@ -170,9 +173,14 @@ def parameters(runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[ParamRow]]:
 
 
 def picture(run: Revision, name: Path) -> str | None:
-    """A PNG as the address of an image in the page."""
+    """The address of a run's PNG."""
     data = run.read(name)
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}" if data else None
+    return address_of(data) if data else None
+
+
+def address_of(png: bytes) -> str:
+    """A PNG as the address of an image in a page that holds all it shows."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def duration(seconds: float) -> str:

@@ -25,10 +25,11 @@ LOOK_SECONDS = 5.0  # or, where steps are slow, this long
 
 @dataclass(frozen=True)
 class ProgressInputs:
-    """What the progress pictures show at every age: the same fixed noise [n, Z] and embeddings [n, D]."""
+    """What the progress pictures show at every age: the same fixed noise [n, Z], embeddings [n, D] and n captions."""
 
     noise: Tensor
     text: Tensor
+    captions: list[str]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,16 @@ def train(
         nonlocal saved
         _check_weights(trainer, section, state)
         logged = {name: float(total) for name, total in sums.items()}
-        checkpoint.save(state, trainer, history | {"sums": logged}, sheets)
+        seen_here = (trainer.step - first_step) * batches.batch_size
+        watched = {  # for people who look at the state meanwhile
+            "section": section,
+            "epochs": epochs,
+            "steps_per_epoch": per_epoch,
+            "captions": inputs.captions,
+            "images_left": total - trainer.step * batches.batch_size,
+            "images_per_second": seen_here / (time.monotonic() - started),
+        }
+        checkpoint.save(state, trainer, history | {"sums": logged, "watched": watched}, sheets)
         saved = time.monotonic()
 
     total, earlier = epochs * per_epoch * batches.batch_size, first_step * batches.batch_size

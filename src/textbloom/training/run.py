@@ -109,6 +109,7 @@ def run(
     inputs = ProgressInputs(
         noise=torch.randn(len(shown), networks.generator.noise_dim, generator=stream),
         text=data.first_embeddings[shown],
+        captions=[data.first_captions[i] for i in shown.tolist()],
     )
     decides = [config, asdict(settings), hashlib.sha256(data.image_ids.tobytes()).hexdigest()]
     folder = resume.resume_folder(resume_root, [*decides, *runtime.arithmetic(device), ranks.world], files, ROOMS)
@@ -130,7 +131,7 @@ def run(
         # A second stage learned from the networks of the first one too.
         own = pretrained(networks.generator, networks.discriminator)
         learned_from = {"pretrained": [*config.get("pretrained", []), *own]}
-        notes = {"epochs": log.sheet_epochs, "captions": [data.first_captions[i] for i in shown.tolist()]}
+        notes = {"epochs": log.sheet_epochs, "captions": inputs.captions}
         with replacing(outputs.networks) as made:
             trained_folder.save_networks(
                 made, networks.generator, trainer.ema.network, networks.discriminator, {**config, **learned_from}
