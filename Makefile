@@ -7,6 +7,8 @@ VENV := .venv
 # DVC runs each stage in a shell: the stage's `python` must be the environment's own.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
+# What a person's environment says of another Python is not meant for this one.
+unexport UV_PYTHON UV_SYSTEM_PYTHON UV_PROJECT_ENVIRONMENT PIP_USER PIP_TARGET PIP_PREFIX PYTHONHOME
 PRESET ?=
 SET ?=
 BASE ?= main
@@ -33,8 +35,8 @@ $(VENV)/.synced: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
-	VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/uv pip sync --python $(VENV)/bin/python --quiet --compile-bytecode --require-hashes requirements.lock
+	$(VENV)/bin/uv pip install --python $(VENV)/bin/python --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are written into params.yaml first

@@ -42,16 +42,16 @@ def test_underscores_in_integers_are_digits():
     ("key", "written", "said"),
     [
         ("train.lr", "fast", "'fast'"),
-        ("train.lr", "on", "True"),
+        ("train.lr", "true", "True"),
         ("train.lr", ".nan", "nan"),
         ("train.lr", "-1", "greater than 0"),
-        ("train.epochs", "1e1", "'1e1'"),
+        ("train.epochs", "1e1", "10.0"),
         ("train.epochs", "2.5", "2.5"),
         ("images.size", "100", "64, 128 or 256"),
         ("data.dataset", "roses", "'roses'"),
         ("encoder.precision", "fp16", "fp16"),
         ("objective.matching_aware", "1", "boolean"),
-        ("evaluate.layer", "on", "string"),
+        ("evaluate.layer", "true", "string"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(key, written, said):
@@ -102,7 +102,13 @@ def test_every_key_has_a_comment_and_every_key_of_the_file_is_in_the_schema_in_i
     ("content", "said"),
     [
         (b"train: [", r"params\.yaml is not YAML"),
-        (b"\xff\xfe", r"params\.yaml is not UTF-8"),
+        (b"seed: 1\nseed: 2\n", r"params\.yaml is not YAML: .*duplicate key"),
+        (b"<<<<<<< HEAD\nseed: 1\n=======\nseed: 2\n>>>>>>> other\n", r"params\.yaml is not YAML: .*line 2"),
+        (b"seed: 2024-13-45", r"params\.yaml is not YAML"),
+        (b"seed: " + b"1" * 5000, r"params\.yaml is not YAML"),
+        ("seed: 1\n# grün".encode("cp1252"), r"params\.yaml: line 2: byte 0xfc is not UTF-8: save it as UTF-8"),
+        ("seed: 1".encode("utf-16"), r"params\.yaml: line 1: byte 0xff is not UTF-8"),
+        ("seed: 1".encode("utf-16-le"), r"params\.yaml is not YAML"),
         (b"", r"params\.yaml: holds no sections"),
         (b"seed", r"params\.yaml: holds no sections"),
     ],
@@ -148,6 +154,25 @@ def test_overrides_change_their_keys_alone_and_keep_every_comment(project):
     assert after.encoder.path == "a=b"
     assert comments(text) == comments(DEFAULT)
     assert after.objective == before.objective and after.model == before.model
+
+
+@pytest.mark.parametrize(
+    "path", ["/x/pics #1", "[2024] trip", "@x", "%x%", "*.jpg", "010", "a: b", "'quoted'", "{x}", "!x", "true", "~"]
+)
+def test_a_text_is_taken_as_it_stands(project, path):
+    config.apply(None, [f"data.path={path}", f"data.mirror={path}", f"evaluate.layer={path}"])
+    after = config.load()
+    assert (after.data.path, after.data.mirror, after.evaluate.layer) == (path, path, path)
+    assert comments((project / "params.yaml").read_text(encoding="utf-8")) == comments(DEFAULT) or "#" in path
+    config.apply(None, ["data.mirror=null"])
+    assert config.load().data.mirror is None
+
+
+def test_a_number_is_decimal_as_dvc_reads_it(project):
+    config.apply(None, ["train.epochs=010", "data.limit=1_000", "train.lr=2e-4"])
+    after = config.load()
+    assert (after.train.epochs, after.data.limit, after.train.lr) == (10, 1000, 2e-4)
+    assert changed("train.epochs", "010").train.epochs == 10
 
 
 def test_a_list_is_written_beside_its_comment(project):

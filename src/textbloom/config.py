@@ -4,19 +4,18 @@ Stages and the app read both here and hand values and paths to the rooms, which 
 no stage of dvc.yaml depends on it: DVC follows the values through `params:` and the files through `deps:` and `outs:`.
 """
 
+import json
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedSeq
 
 from textbloom.core.errors import UserError
-from textbloom.core.files import replacing
+from textbloom.core.files import read_text, replacing
 
 DEFAULT_PRESET = "drawn-dcgan-bert"
 TRAINED_ENCODERS = ("char-cnn-rnn", "bag-of-ngrams")  # values of encoder.name that the project trains itself
@@ -80,28 +79,13 @@ def resume_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")) / ".dvc/tmp/resume"
 
 
-# YAML 1.1 takes `1e-05` (what `dvc exp run -S train.lr=1e-5` writes) and `2e-4` for strings.
-_EXPONENT = re.compile(r"[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+")
-
-
-def _number(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    if isinstance(value, int):
-        return float(value)
-    if isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)
-    return value
-
-
 def _name(value: object) -> object:
     # torch-fidelity names some layers by their width: 768 means '768'.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Float = Annotated[float, BeforeValidator(_number)]
-Weight = Annotated[Float, Field(ge=0)]
-Share = Annotated[Float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Precision = Literal["auto", "fp32", "bf16"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -151,7 +135,7 @@ class Captions(Section):
 class Images(Section):
     size: Literal[64, 128, 256]
     fit: Literal["stretch", "crop", "pad"]
-    box_share: Annotated[Float, Field(gt=0, le=1)] | None
+    box_share: Annotated[float, Field(gt=0, le=1)] | None
 
 
 class Encoder(Section):
@@ -166,8 +150,8 @@ class Encoder(Section):
 class EncoderTraining(Section):
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    lr: Annotated[Float, Field(gt=0)]
-    lr_decay: Annotated[Float, Field(gt=0, le=1)]
+    lr: Annotated[float, Field(gt=0)]
+    lr_decay: Annotated[float, Field(gt=0, le=1)]
     precision: Precision
 
 
@@ -185,13 +169,13 @@ class Model(Section):
 
 class Objective(Section):
     matching_aware: bool
-    negatives_weight: Annotated[Float, Field(gt=0)]
+    negatives_weight: Annotated[float, Field(gt=0)]
     saturating: bool
     feature_matching: Weight
     pixel_l1: Weight
     conditioning_kl: Weight
-    label_smoothing: Annotated[Float, Field(ge=0, le=0.5)]
-    mixed_captions: Annotated[Float, Field(ge=0, le=1)]
+    label_smoothing: Annotated[float, Field(ge=0, le=0.5)]
+    mixed_captions: Annotated[float, Field(ge=0, le=1)]
 
 
 class Train(Section):
@@ -199,13 +183,13 @@ class Train(Section):
     size: Literal[64, 128] | None
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    lr: Annotated[Float, Field(gt=0)]
-    discriminator_lr: Annotated[Float, Field(gt=0)] | None
+    lr: Annotated[float, Field(gt=0)]
+    discriminator_lr: Annotated[float, Field(gt=0)] | None
     lr_halving: Count | None
-    lr_cooldown: Annotated[Float, Field(ge=0, le=1)]
+    lr_cooldown: Annotated[float, Field(ge=0, le=1)]
     beta1: Share
     beta2: Share
-    ema_half_life: Annotated[Float, Field(gt=0)]
+    ema_half_life: Annotated[float, Field(gt=0)]
     precision: Precision
     grid_every: Count
     flips: bool
@@ -224,7 +208,7 @@ class Refine(Section):
     to: Annotated[list[Literal[128, 256]], Field(max_length=1)]
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
-    lr: Annotated[Float, Field(gt=0)]
+    lr: Annotated[float, Field(gt=0)]
     lr_halving: Count | None
     grid_every: Count
     accumulate: Count
@@ -276,9 +260,7 @@ class Params(Section):
             section, name = key.split(".")
             systems, off = without
             if self.model.name in systems and getattr(getattr(self, section), name) != off:
-                raise ValueError(
-                    f"{key}: model.name {self.model.name} has no such part; set it to {yaml.safe_dump(off).split()[0]}"
-                )
+                raise ValueError(f"{key}: model.name {self.model.name} has no such part; set it to {json.dumps(off)}")
         if self.refine.to and (self.images.size, self.train.size) != (self.refine.to[0], 64):
             raise ValueError(
                 f"refine.to: a second stage of {self.refine.to[0]} pixels needs images.size: {self.refine.to[0]} and "
@@ -326,18 +308,14 @@ def parse(text: str, source: str) -> Params:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run from the project's root, or `git checkout {path}`") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 (byte {error.start}): save it with that encoding") from None
+    return read_text(path, f"run from the project's root, or `git checkout {path}`")
 
 
-def _yaml(text: str, source: str) -> Any:
+def _yaml(text: str, source: str, reader: YAML | None = None) -> Any:
+    # YAML 1.2, as DVC reads the file: 010 is ten, 1e-5 a number, a key that stands twice an error.
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return (reader or YAML(typ="safe")).load(text)
+    except (YAMLError, ValueError) as error:  # a ValueError of a date or a number that cannot be
         raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -370,10 +348,9 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> 
     round_trip.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    text = _text(path)
-    if not isinstance(_yaml(text, str(path)), dict):
-        parse(text, str(path))
-    document = round_trip.load(text)
+    document = _yaml(_text(path), str(path), round_trip)
+    if not isinstance(document, dict):
+        parse("", str(path))
     if preset is not None:
         for name in (DEFAULT_PRESET, preset):
             _overlay(document, _preset(name), Params, f"{PRESETS / name}.yaml")
@@ -381,9 +358,7 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> 
         key, equals, value = override.partition("=")
         if not equals:
             raise UserError(f"SET: expected key=value, got {override!r}")
-        nested = _yaml(value, f"SET: the value of {key}") if value else ""
-        if isinstance(nested, str) and _EXPONENT.fullmatch(nested):
-            nested = float(nested)
+        nested = _value(key.split("."), value)
         for part in reversed(key.split(".")):
             nested = {part: nested}
         _overlay(document, nested, Params, "SET")
@@ -391,6 +366,19 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> 
         with open(temporary, "w", encoding="utf-8") as file:
             round_trip.dump(document, file)
         parse(temporary.read_text(encoding="utf-8"), str(path))
+
+
+def _value(path: Sequence[str], text: str) -> Any:
+    """The value that `text` means to the key at `path`: where any text may stand it is this one, with # and [ in it."""
+    kind: Any = Params
+    for part in path:
+        fields = getattr(kind, "model_fields", {})
+        kind = fields[part].annotation if part in fields else object
+    try:
+        TypeAdapter(kind).validate_python("any text", strict=True)
+    except ValidationError:
+        return _yaml(text, f"SET: the value of {'.'.join(path)}")
+    return None if text == "null" else text
 
 
 def presets() -> list[str]:

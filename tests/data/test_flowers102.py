@@ -7,8 +7,9 @@ from scipy.io import savemat
 from support import tiny_flowers as tiny
 
 from textbloom.core.errors import UserError
+from textbloom.core.tables import SPLITS
 from textbloom.data import captions, flowers102, splits
-from textbloom.data.base import SPLITS, Entry, Record
+from textbloom.data.base import Entry, Record
 
 SHARED = Path(__file__).parents[3] / "shared" / "flowers102"
 

@@ -5,6 +5,12 @@ import sys
 from collections.abc import Callable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a disk's end, or that of the person's share of it
+MENDS = {
+    **dict.fromkeys(FULL, "free some space and run again"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its owner or its rights and run again"),
+    errno.EROFS: "mount it for writing and run again",
+    errno.EMFILE: "raise the limit (`ulimit -n 4096`) and run again",
+}
 
 
 class UserError(Exception):
@@ -12,7 +18,7 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run an entry point; a UserError or a full disk becomes one line on stderr and exit status 1."""
+    """Run an entry point; a UserError, or what the system refuses, becomes one line on stderr and exit status 1."""
     try:
         main()
     except UserError as error:
@@ -20,7 +26,6 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit("interrupted: finished stages are kept; run `make repro` again to go on")
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        sys.exit(f"error: the disk is full{where}: free some space and run again; earlier outputs are untouched")
+        where = f" at {error.filename}" if error.filename else ""
+        mend = MENDS.get(error.errno or 0, "see to it and run again")
+        sys.exit(f"error: {error.strerror or error}{where}: {mend}; earlier outputs are untouched")

@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from textbloom.core.errors import UserError
+
+REMAKE = "run `make repro`, which makes it"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -60,6 +64,29 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def read_text(path: Path, mend: str = REMAKE) -> str:
+    """The text of a UTF-8 file. One that is missing, or a line that is not UTF-8, is a UserError with the `mend`."""
+    try:
+        return path.read_bytes().decode()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {mend}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise UserError(f"{path}: line {line}: byte 0x{byte:02x} is not UTF-8: save it as UTF-8, or {mend}") from None
+
+
+def read_json(path: Path, mend: str = REMAKE) -> dict[str, Any]:
+    """The object that a JSON file holds; one that is missing or damaged is a UserError with the `mend`."""
+    try:
+        found = json.loads(read_text(path, mend))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): {mend}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged (no object): {mend}")
+    return found
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 
+from textbloom.core import tables
 from textbloom.core.errors import FULL, UserError
 from textbloom.core.files import replacing
 
@@ -69,10 +70,7 @@ def load_metadata(path: Path) -> dict[str, Any]:
 
 def load_image_ids(path: Path) -> np.ndarray:
     """The `image_id` column of image_ids.csv, int64 [N]: the order of the rows of images.safetensors."""
-    try:
-        return np.loadtxt(path, dtype=np.int64, skiprows=1, ndmin=1)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
+    return np.array(tables.read(path, tables.IMAGE_IDS)["image_id"], dtype=np.int64)
 
 
 def to_uint8(pictures: torch.Tensor) -> torch.Tensor:

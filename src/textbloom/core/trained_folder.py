@@ -1,6 +1,5 @@
 """The folder of a trained model: which files it holds, and how networks are written to it and read from it."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -8,7 +7,7 @@ from typing import Any, Literal, TypeVar
 from torch import nn
 
 from textbloom.core.errors import UserError
-from textbloom.core.files import write_json
+from textbloom.core.files import read_json, write_json
 from textbloom.core.tensors import load_tensors, save_tensors
 
 GENERATOR = "generator.safetensors"
@@ -37,13 +36,7 @@ def save_networks(
 
 def read_config(folder: Path) -> dict[str, Any]:
     """What `save_networks` was given as `config`; a file that is missing or damaged is a UserError."""
-    path = folder / CONFIG
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `make repro` to train a generator") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): run `make repro`") from None
+    return read_json(folder / CONFIG, "run `make repro`, which trains a generator")
 
 
 def load_generator(

@@ -7,8 +7,6 @@ from typing import NamedTuple, Protocol
 
 from textbloom.core.errors import UserError
 
-SPLITS = ("train", "val", "test")
-
 
 @dataclass(frozen=True)
 class Entry:

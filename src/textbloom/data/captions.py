@@ -7,12 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from textbloom.core import tables
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
+from textbloom.core.tables import SPLITS
 from textbloom.data import archives
-from textbloom.data.base import SPLITS, Photo, Record
-
-COLUMNS = ("image_id", "class_id", "split", "caption_index", "caption")
+from textbloom.data.base import Photo, Record
 
 # str.splitlines would also split at separators that occur inside a line, such as U+2028.
 _LINE_END = re.compile(r"\r\n?|\n")
@@ -87,19 +87,15 @@ def write(path: Path, records: Sequence[Record], per_image: int | None) -> None:
     """Write the first `per_image` captions of each image (fewer where it has fewer; None: all): sorted, UTF-8, LF."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
+        table.writerow(tables.CAPTIONS)
         for record in sorted(records, key=lambda record: record.image_id):
             for index, caption in enumerate(record.captions[:per_image]):
                 table.writerow((record.image_id, record.class_id, record.split, index, caption))
 
 
 def image_ids(path: Path) -> list[int]:
-    """The ids of the images of captions.csv, each once, ascending. Raises UserError where the file is missing."""
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            return sorted({int(row["image_id"]) for row in csv.DictReader(file)})
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
+    """The ids of the images of captions.csv, each once, ascending. Raises UserError as `tables.read` does."""
+    return sorted(set(tables.read(path, tables.CAPTIONS)["image_id"]))
 
 
 def summary(records: Sequence[Record]) -> str:

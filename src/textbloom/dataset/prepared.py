@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from textbloom.core import tables
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_image_ids, load_tensors
-
-SPLITS = ("train", "val", "test")
 
 
 class Pictures:
@@ -129,10 +128,7 @@ def reduced(images: Tensor, size: int) -> Tensor:
 
 def read_captions(path: Path) -> pd.DataFrame:
     """data/captions.csv, every caption a string (one that reads "nan" too)."""
-    try:
-        return pd.read_csv(path, dtype={"split": str, "caption": str}, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
+    return pd.DataFrame(tables.read(path, tables.CAPTIONS))
 
 
 def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits: Collection[str]) -> Prepared:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from textbloom.dataset.prepared import SPLITS
+from textbloom.core.tables import SPLITS
 from textbloom.viz.sheet import Row, Sheet
 
 SHOWN = 32
