@@ -27,12 +27,14 @@ def split(text: str) -> str:
     return text
 
 
+Columns = Mapping[str, Callable[[str], Any]]  # of each its name and the reader of its fields
+
 # The columns of captions.csv, a row a caption, and of image_ids.csv, a row a picture of images.safetensors.
-CAPTIONS = {"image_id": integer, "class_id": integer, "split": split, "caption_index": integer, "caption": str}
-IMAGE_IDS = {"image_id": integer}
+CAPTIONS: Columns = {"image_id": integer, "class_id": integer, "split": split, "caption_index": integer, "caption": str}
+IMAGE_IDS: Columns = {"image_id": integer}
 
 
-def read(path: Path, columns: Mapping[str, Callable[[str], Any]]) -> dict[str, list[Any]]:
+def read(path: Path, columns: Columns) -> dict[str, list[Any]]:
     """The columns of a table by their names. Raises UserError, naming file and line, for one that is not as written."""
     table = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     found: dict[str, list[Any]] = {name: [] for name in columns}
