@@ -26,6 +26,7 @@ def main() -> None:
     settings = {
         **p.train.model_dump(exclude={"splits"}),
         "discriminator_lr": None,
+        "evaluate_every": None,
         **p.refine.model_dump(exclude={"to"}),
         "size": p.images.size,
     }

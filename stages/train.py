@@ -7,9 +7,10 @@ from textbloom.core import errors, runtime
 from textbloom.core.seeding import seed_for
 from textbloom.core.tensors import load_metadata
 from textbloom.dataset import prepared
-from textbloom.features import efficientnet
+from textbloom.features import efficientnet, extractor
+from textbloom.features.nearness import nearness
 from textbloom.models.base import Frozen
-from textbloom.training import distributed, objectives
+from textbloom.training import distributed, objectives, validation
 from textbloom.training.objectives.base import Networks
 from textbloom.training.run import Outputs, Settings, run
 
@@ -22,6 +23,15 @@ def main() -> None:
     data = prepared.load(*config.PREPARED, splits=p.train.split_names)
 
     size = p.train.size or p.images.size
+    held_out = None
+    if p.train.evaluate_every is not None:
+        seen = validation.choose(prepared.load(*config.PREPARED, splits=["val"]), p.seed).at(size)
+        by = extractor.load(p.train.evaluate_extractor, weights=None, layer=None)
+        held_out = validation.Validation(
+            seen.first_embeddings,
+            nearness(by, seen.images.all()),
+            {"name": by.name, "sha256": by.sha256},
+        )
     # What the backbone was stands in config.json under `pretrained`: a generator alone is built without it.
     shape = {"size": size, "embedding_dim": data.embeddings.shape[1]}
     network = {**shape, **p.model.model_dump(exclude={"backbone"})}
@@ -36,12 +46,17 @@ def main() -> None:
         Networks(generator, discriminator),
         objectives.build(p.model.name, **p.objective.model_dump()),
         {"network": network, "objective": p.objective.model_dump(), **load_metadata(config.EMBEDDINGS)},
-        Settings(section="train", seed=p.seed, **{**p.train.model_dump(exclude={"splits"}), "size": size}),
+        Settings(
+            section="train",
+            seed=p.seed,
+            **{**p.train.model_dump(exclude={"splits"}), "size": size},
+        ),
         data,
-        Outputs(config.BASE, config.LOSSES, config.TRAIN_METRICS, config.PROVENANCE / "train.json"),
+        Outputs(config.BASE, config.LOSSES, config.TRAIN_METRICS, config.PROVENANCE / "train.json", config.VALIDATION),
         ranks,
         resume_root=config.resume_root(),
         files=[config.IMAGES, config.EMBEDDINGS, config.CAPTIONS],
+        held_out=held_out,
     )
 
 

@@ -80,6 +80,44 @@ def test_a_discriminator_without_text_cannot_be_matching_aware():
         changed("model.discriminator_text", "false")
 
 
+MEASURED = {"train.evaluate_every": 5, "train.splits": "train"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"evaluate.generator": "best"}, r"evaluate\.generator: best .* train\.evaluate_every .* or .* to ema"),
+        ({"train.evaluate_every": 5}, r"train\.evaluate_every: .*: train\+val\); set train\.splits to train"),
+        (
+            {**MEASURED, "evaluate.extractor": "efficientnet-lite0"},
+            r"train\.evaluate_extractor: efficientnet-lite0 is evaluate\.extractor too, .*; set one of the two",
+        ),
+        (
+            {**MEASURED, "model.name": "textbloom", "objective.feature_matching": 0.0, "objective.pixel_l1": 0.0,
+             "model.backbone": "efficientnet-lite0"},
+            r"train\.evaluate_extractor: efficientnet-lite0 is model\.backbone too",
+        ),
+        (
+            {**MEASURED, "evaluate.generator": "best", "evaluate.model": "refined", "refine.to": [128],
+             "images.size": 128, "train.size": 64},
+            r"evaluate\.generator: best is an epoch of the first stage alone; set evaluate\.model to base",
+        ),
+    ],
+)  # fmt: skip
+def test_an_epoch_is_chosen_on_pictures_and_by_a_network_that_nothing_else_uses(values, said):
+    with pytest.raises(UserError, match=said):
+        several(values)
+    assert several({**MEASURED, "evaluate.generator": "best"}).train.evaluate_extractor == "efficientnet-lite0"
+
+
+def several(values):
+    document = yaml.safe_load(DEFAULT)
+    for key, value in values.items():
+        section, name = key.split(".")
+        document[section][name] = value
+    return config.parse(yaml.safe_dump(document), "params.yaml")
+
+
 def test_values_cannot_be_changed_after_loading():
     with pytest.raises(ValueError, match="frozen"):
         config.parse(DEFAULT, "params.yaml").train.lr = 1.0

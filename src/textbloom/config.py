@@ -50,6 +50,7 @@ PROVENANCE = Path("metrics/provenance")  # versions, device, revision, seconds: 
 PLOTS = Path("plots")
 DATA_SHEET = PLOTS / "data.png"
 LOSSES = PLOTS / "losses.csv"
+VALIDATION = PLOTS / "validation.csv"  # by epoch, where train.evaluate_every is set; else a header alone
 REFINE_LOSSES = PLOTS / "losses_refine.csv"
 PROGRESS_SHEET = PLOTS / "progress.png"
 
@@ -197,6 +198,8 @@ class Train(Section):
     devices: Count
     deterministic: bool
     accumulate: Count
+    evaluate_every: Count | None = None
+    evaluate_extractor: Literal["efficientnet-lite0", "efficientnet-lite2"] = "efficientnet-lite0"
 
     @property
     def split_names(self) -> list[str]:
@@ -221,7 +224,7 @@ class Evaluate(Section):
     weights: str | None
     layer: Annotated[str, BeforeValidator(_name)] | None
     samples: Annotated[int, Field(ge=100)]
-    generator: Literal["ema", "raw"]
+    generator: Literal["ema", "raw", "best"]
     text_encoder: Literal["all-MiniLM-L6-v2", "all-mpnet-base-v2", "distilbert-base-uncased"]
     allow_training_network: bool
 
@@ -268,6 +271,7 @@ class Params(Section):
             )
         if self.evaluate.model == "refined" and not self.refine.to:
             raise ValueError("evaluate.model: refined needs a second stage; set refine.to to [128], or choose base")
+        self._check_choice_of_epoch()
         if self.evaluate.split in self.train.split_names:
             raise ValueError(
                 "evaluate.split: training learns from the val pictures (train.splits: train+val); set train.splits to "
@@ -277,6 +281,32 @@ class Params(Section):
         if self.refine.to:
             self._check_shares("refine", self.refine)
         return self
+
+    def _check_choice_of_epoch(self) -> None:
+        by = self.train.evaluate_extractor
+        if self.train.evaluate_every is None:
+            if self.evaluate.generator == "best":
+                raise ValueError(
+                    "evaluate.generator: best is the epoch that train.evaluate_every chooses; set that to a number of "
+                    "epochs, such as 5, or evaluate.generator to ema"
+                )
+            return
+        if self.evaluate.generator == "best" and self.evaluate.model == "refined":
+            raise ValueError(
+                "evaluate.generator: best is an epoch of the first stage alone; set evaluate.model to base, or "
+                "evaluate.generator to ema"
+            )
+        if "val" in self.train.split_names:
+            raise ValueError(
+                "train.evaluate_every: measures on the val pictures, from which training learns (train.splits: "
+                "train+val); set train.splits to train, or train.evaluate_every to null"
+            )
+        for key, name in (("evaluate.extractor", self.evaluate.extractor), ("model.backbone", self.model.backbone)):
+            if name == by:
+                raise ValueError(
+                    f"train.evaluate_extractor: {by} is {key} too, and a network that judges or trains the generator "
+                    "shall not choose its epoch; set one of the two to another network"
+                )
 
     def _check_shares(self, name: str, section: Train | Refine) -> None:
         if section.batch_size % (self.train.devices * section.accumulate):

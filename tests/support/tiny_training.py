@@ -19,6 +19,7 @@ from textbloom.training.objectives.base import Networks, Objective
 from textbloom.training.objectives.gan_cls import GanCls
 from textbloom.training.run import Outputs, Settings, run
 from textbloom.training.trainer import Trainer
+from textbloom.training.validation import Validation
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {"embedding_dim": 12, "noise_dim": 5, "features": 4, "text_projection": 6}
@@ -28,7 +29,8 @@ SEED = 3
 SETTINGS: dict[str, Any] = {
     "seed": SEED, "batch_size": 4, "lr": 2e-4, "discriminator_lr": None, "lr_halving": None, "lr_cooldown": 0.0,
     "beta1": 0.5, "beta2": 0.999, "ema_half_life": 26.0, "precision": "fp32", "grid_every": 2, "flips": False,
-    "augment": "none", "devices": 1, "deterministic": False, "accumulate": 1,
+    "augment": "none", "devices": 1, "deterministic": False, "accumulate": 1, "evaluate_every": None,
+    "evaluate_extractor": "any",
 }  # fmt: skip
 
 
@@ -132,6 +134,17 @@ def train_stage(folder: Path, epochs: int, **changes: Any) -> None:
     _stage(networks(), 64, folder, epochs, {**SETTINGS, "section": "train", **changes}, [])
 
 
+def brightness() -> Validation:
+    """Held-out captions by which the darkest generator is the best; measuring takes numbers from torch's own stream."""
+
+    def measure(pictures: Tensor) -> dict[str, float]:
+        torch.rand(3)
+        return {"kernel_distance": float(pictures.float().mean()), "precision": 0.5, "recall": 0.25}
+
+    text = torch.randn(21, 12, generator=torch.Generator().manual_seed(8))
+    return Validation(text, measure, {"name": "eye", "sha256": "4" * 64})
+
+
 def refine_stage(folder: Path, epochs: int, weights: Sequence[Path] = ()) -> None:
     """The same of a second stage, on the frozen first one, which `weights` stand for."""
     _stage(networks("stackgan", 128), 128, folder, epochs, {**SETTINGS, "section": "refine"}, weights)
@@ -140,16 +153,24 @@ def refine_stage(folder: Path, epochs: int, weights: Sequence[Path] = ()) -> Non
 def _stage(
     trained: Networks, size: int, folder: Path, epochs: int, settings: dict[str, Any], weights: Sequence[Path]
 ) -> None:
+    held_out = brightness() if settings.get("evaluate_every") else None
     run(
         trained,
         GanCls(**SYSTEM_A),
         {"network": {**SMALL, "size": size}, **load_metadata(config.EMBEDDINGS)},
         Settings(size=size, epochs=epochs, **settings),
         prepared(size=size),
-        Outputs(folder / "base", folder / "losses.csv", folder / "train.json", folder / "provenance.json"),
+        Outputs(
+            folder / "base",
+            folder / "losses.csv",
+            folder / "train.json",
+            folder / "provenance.json",
+            folder / "validation.csv",
+        ),
         ALONE,
         resume_root=config.resume_root(),
         files=[config.IMAGES, config.EMBEDDINGS, config.CAPTIONS, *weights],
+        held_out=held_out,
     )
 
 

@@ -12,12 +12,14 @@ from textbloom.core.tensors import load_tensors, save_tensors
 
 GENERATOR = "generator.safetensors"
 GENERATOR_EMA = "generator-ema.safetensors"
+GENERATOR_BEST = "generator-best.safetensors"  # where train.evaluate_every chose an epoch
 DISCRIMINATOR = "discriminator.safetensors"
 CONFIG = "config.json"
 PROGRESS = "progress.safetensors"  # the same captions and noise drawn as training went on
 LOSSES = "losses.csv"  # the run's loss curves, which plots/ shows too
 
-Weights = Literal["ema", "raw"]  # of the generator: averaged over training, or as the last step left them
+# Of the generator: averaged over training, as the last step left them, or averaged until the best epoch.
+Weights = Literal["ema", "raw", "best"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -47,7 +49,7 @@ def load_generator(
     A file that is missing or does not fit is a UserError.
     """
     config = read_config(folder)
-    path = folder / {"ema": GENERATOR_EMA, "raw": GENERATOR}[weights]
+    path = folder / {"ema": GENERATOR_EMA, "raw": GENERATOR, "best": GENERATOR_BEST}[weights]
     tensors = load_tensors(path)
     try:
         generator = build(config)

@@ -63,15 +63,15 @@ class Extractor:
         return self.network.get_name()
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor, what: str) -> Features:
-        """Features of pictures uint8 [N, 3, H, W]; `what` names them on the progress bar.
+    def __call__(self, images: Tensor, what: str, hidden: bool = False) -> Features:
+        """Features of pictures uint8 [N, 3, H, W]; `what` names them on the progress bar, unless that is `hidden`.
 
         Features that are not finite are a UserError: only broken weights give them.
         """
         collected: dict[str, list[Tensor]] = {name: [] for name in self.network.get_requested_features_list()}
         # No TF32 on the GPU: its ten bits of mantissa would make a measure depend on the card.
         full = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-        with progress(None, f"features of {what}", "images", len(images)) as bar, full:
+        with progress(None, f"features of {what}", "images", len(images), hidden) as bar, full:
             for batch in images.split(_BATCH[self.device.type]):
                 outputs = self.network.convert_features_tuple_to_dict(self.network(batch.to(self.device)))
                 for name, output in outputs.items():

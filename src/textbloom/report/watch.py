@@ -126,7 +126,7 @@ def _saved(folder: Path, holder: str, goes_on: bool) -> Run:
         progress(notes["step"], watched, age),
         pictures,
         epochs[-1] if epochs else 0,
-        [("losses", _curves(history["losses"]))],
+        [("losses", _curves(history["losses"])), ("validation", _curves(history["validation"]))],
     )
 
 
@@ -140,9 +140,10 @@ def progress(step: int, watched: Mapping[str, Any], age: float) -> str:
 
 
 def _curves(rows: Sequence[Mapping[str, float]]) -> list[Curve]:
-    """Of one row an epoch."""
+    """Of one row an epoch, or of rows that name theirs."""
     table = pd.DataFrame(rows)
-    table.insert(0, "epoch", range(1, len(table) + 1))
+    if "epoch" not in table:
+        table.insert(0, "epoch", range(1, len(table) + 1))
     return list(curves([table.to_csv(index=False).encode()]))
 
 

@@ -64,7 +64,7 @@ class TrainedGenerator:
 
 
 def load_generator(folder: Path, weights: trained_folder.Weights) -> TrainedGenerator:
-    """The averaged ("ema") or the raw generator of `folder`, on the device at hand; see `trained_folder`."""
+    """The averaged ("ema"), the raw or the best generator of `folder`, on the device at hand; see `trained_folder`."""
     network, config = trained_folder.load_generator(folder, weights, models.generator_of)
     device = runtime.device()
     network.to(device)

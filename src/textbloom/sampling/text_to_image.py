@@ -17,7 +17,7 @@ class TextToImage:
     """Pictures of sentences by the generator of a trained folder."""
 
     def __init__(self, folder: Path, encoder: TextEncoder, weights: Weights = "ema") -> None:
-        """Open the trained folder, its averaged ("ema") or raw weights.
+        """Open the trained folder, its averaged ("ema"), raw or best weights.
 
         Raises UserError for a folder that is missing or damaged, and for an encoder other than the one whose embeddings
         the generator was trained on.

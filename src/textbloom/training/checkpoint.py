@@ -10,22 +10,28 @@ from textbloom.core import checkpoint
 from textbloom.core.checkpoint import file as file
 from textbloom.training.trainer import Trainer
 
+_BEST = "best/"
 
-def save(path: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tensor) -> None:
-    """Write all that decides the rest of the run, the JSON-like `history` and the progress pictures so far (uint8).
+
+def save(path: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tensor, best: Mapping[str, Tensor]) -> None:
+    """Write all that decides the rest of the run, and what it has given so far.
+
+    That is the JSON-like `history`, the progress pictures (uint8) and the weights of the best epoch, if there is one.
 
     Of several ranks, whose states are the same, the first alone writes.
     """
     if trainer.ranks.first:
         notes = {"step": trainer.step, "history": history}
-        checkpoint.save(path, networks(trainer), trainer.optimizers, notes, {"sheets": sheets})
+        others = {"sheets": sheets} | {f"{_BEST}{name}": weights for name, weights in best.items()}
+        checkpoint.save(path, networks(trainer), trainer.optimizers, notes, others)
 
 
-def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor]:
-    """Set `trainer` to the state saved in `path`; returns (history, sheets). A missing file is a UserError."""
+def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor, dict[str, Tensor]]:
+    """Set `trainer` to the state saved in `path`; returns (history, sheets, best). A missing file is a UserError."""
     notes, tensors = checkpoint.restore(path, networks(trainer), trainer.optimizers)
     trainer.step = notes["step"]
-    return notes["history"], tensors["sheets"]
+    best = {name.removeprefix(_BEST): weights for name, weights in tensors.items() if name.startswith(_BEST)}
+    return notes["history"], tensors["sheets"], best
 
 
 def networks(trainer: Trainer) -> dict[str, nn.Module]:

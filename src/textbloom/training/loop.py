@@ -14,13 +14,16 @@ from torch import Tensor
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.core.tensors import to_uint8
-from textbloom.training import checkpoint, out_of_memory
+from textbloom.training import checkpoint, out_of_memory, validation
 from textbloom.training.batches import Batches
 from textbloom.training.trainer import Trainer
 
 SAVE_SECONDS = 45.0  # a kill costs at most this long; a save costs a fraction of a second
 LOOK_STEPS = 20  # steps between looks at the losses: each look waits for the device
 LOOK_SECONDS = 5.0  # or, where steps are slow, this long
+
+# The averaged generator's values now, by name, and its weights.
+Validate = Callable[[], tuple[dict[str, float], dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,15 @@ class Log:
 
     losses: one row an epoch, the mean of each loss and term by its name.
     sheet_epochs, sheets: the epochs with progress pictures and those, uint8 [len(sheet_epochs), n, 3, S, S].
+    validation, best: one row a measurement with its `epoch`, and the weights of the best; empty without any.
     seconds: time spent in this process; steps_here: steps made in it (fewer than all after a resume).
     """
 
     losses: list[dict[str, float]]
     sheet_epochs: list[int]
     sheets: Tensor
+    validation: list[dict[str, float]]
+    best: dict[str, Tensor]
     seconds: float
     steps_here: int
 
@@ -57,19 +63,23 @@ def train(
     grid_every: int,
     folder: Path,
     section: str = "train",
+    validate: Validate | None = None,
+    evaluate_every: int | None = None,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> Log:
     """Train for `epochs` in all, from the state in `folder` if there is one, else from nothing.
 
     The state is saved in `folder` as training goes on, and at its end. `section` of params.yaml is what errors name.
-    `after_step` is called with the number of finished steps. Raises UserError when a loss or a weight is no longer
-    finite, or memory runs out; the last finite state stays in `folder`.
+    The averaged generator is measured by `validate` every `evaluate_every` epochs and after the last; the best one's
+    weights are kept. `after_step` is called with the number of finished steps. Raises UserError when a loss or a
+    weight is no longer finite, or memory runs out; the last finite state stays in `folder`.
     """
     state = checkpoint.file(folder)
-    history: dict[str, Any] = {"losses": [], "sums": {}, "sheet_epochs": []}
+    history: dict[str, Any] = {"losses": [], "sums": {}, "sheet_epochs": [], "validation": []}
+    best: dict[str, Tensor] = {}
     sheets = torch.empty(0, *_sheet(trainer, inputs).shape, dtype=torch.uint8)
     if state.exists():
-        history, sheets = checkpoint.restore(state, trainer)
+        history, sheets, best = checkpoint.restore(state, trainer)
     trainer.ranks.agree(
         trainer.step,
         trainer.device,
@@ -94,7 +104,7 @@ def train(
             "images_left": total - trainer.step * batches.batch_size,
             "images_per_second": seen_here / (time.monotonic() - started),
         }
-        checkpoint.save(state, trainer, history | {"sums": logged, "watched": watched}, sheets)
+        checkpoint.save(state, trainer, history | {"sums": logged, "watched": watched}, sheets, best)
         saved = time.monotonic()
 
     total, earlier = epochs * per_epoch * batches.batch_size, first_step * batches.batch_size
@@ -121,12 +131,22 @@ def train(
             if (epoch + 1) % grid_every == 0 or epoch + 1 == epochs:
                 sheets = torch.cat([sheets, _sheet(trainer, inputs)[None]])
                 history["sheet_epochs"].append(epoch + 1)
+            if validate is not None and evaluate_every and ((epoch + 1) % evaluate_every == 0 or epoch + 1 == epochs):
+                values, weights = validate()
+                history["validation"].append({"epoch": epoch + 1, **values})
+                if validation.best(history["validation"])["epoch"] == epoch + 1:
+                    best = weights
+                if trainer.ranks.first:
+                    told = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+                    bar.write(f"epoch {epoch + 1}: {told}", file=sys.stderr)
             if time.monotonic() - saved > SAVE_SECONDS or epoch + 1 == epochs:
                 save()
     return Log(
         losses=rows,
         sheet_epochs=history["sheet_epochs"],
         sheets=sheets,
+        validation=history["validation"],
+        best=best,
         seconds=time.monotonic() - started,
         steps_here=trainer.step - first_step,
     )

@@ -1,5 +1,6 @@
 """One training run from data to files, resumable at any moment: what the train and the refine stage both do."""
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -10,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textbloom.core import resume, runtime, trained_folder
 from textbloom.core.files import replacing, write_json, write_text
 from textbloom.core.seeding import generator_for
-from textbloom.core.tensors import save_tensors
+from textbloom.core.tensors import save_tensors, to_uint8
 from textbloom.dataset.prepared import Prepared
 from textbloom.models.base import pretrained
-from textbloom.training import augmentation, loop
+from textbloom.training import augmentation, loop, validation
 from textbloom.training.batches import Batches
 from textbloom.training.distributed import Ranks, one_line_for_a_lost_process
 from textbloom.training.ema import recompute_batch_norm
@@ -27,6 +28,7 @@ from textbloom.training.objectives.base import Networks, Objective
 from textbloom.training.trainer import Trainer, learning_rate_factor
 
 SHOWN = 8  # captions on the progress sheet
+BATCH = 64  # validation pictures that are made at once
 STATISTICS = 32  # batches over which the averaged generator's batch statistics are taken
 ROOMS = ("training", "models", "features", "dataset", "core")  # whose code decides what a run gives
 
@@ -58,16 +60,19 @@ class Settings:
     devices: int
     deterministic: bool
     accumulate: int
+    evaluate_every: int | None
+    evaluate_extractor: str
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a run leaves its networks, loss curves, summary, and the facts of the machine."""
+    """Where a run leaves its networks, loss curves, summary, the facts of the machine, and what its epochs measured."""
 
     networks: Path
     losses: Path
     metrics: Path
     provenance: Path
+    validation: Path | None = None
 
 
 def run(
@@ -81,6 +86,7 @@ def run(
     *,
     resume_root: Path,
     files: Sequence[Path],
+    held_out: validation.Validation | None = None,
 ) -> None:
     """Train `networks`, or go on where a killed run of the same arguments, data and code stopped.
 
@@ -90,6 +96,7 @@ def run(
         config: what the trained folder's config.json shall hold; it describes networks, objective and text encoder.
         resume_root: the folder in which unfinished runs keep their state.
         files: all files that decide the run, beside its arguments.
+        held_out: by what the generator is measured every `settings.evaluate_every` epochs.
     """
     device = runtime.device()
     batches = Batches(
@@ -113,6 +120,20 @@ def run(
     )
     decides = [config, asdict(settings), hashlib.sha256(data.image_ids.tobytes()).hexdigest()]
     folder = resume.resume_folder(resume_root, [*decides, *runtime.arithmetic(device), ranks.world], files, ROOMS)
+
+    def averaged() -> nn.Module:
+        """The averaged generator as it would be saved now: with batch statistics of its own."""
+        network = copy.deepcopy(trainer.ema.network)
+        recompute_batch_norm(network, _generator_inputs(data, settings, networks.generator.noise_dim, device))
+        return network
+
+    def validate() -> tuple[dict[str, float], dict[str, Tensor]]:
+        assert held_out is not None
+        network = averaged()
+        stream = generator_for(settings.seed, "validation noise")
+        noise = torch.randn(len(held_out.text), networks.generator.noise_dim, generator=stream)
+        return held_out.measure(_pictures(network, noise, held_out.text, device)), network.state_dict()
+
     with one_line_for_a_lost_process(ranks), resume.lock(folder) if ranks.first else nullcontext():
         log = loop.train(
             trainer,
@@ -122,23 +143,29 @@ def run(
             grid_every=settings.grid_every,
             folder=folder,
             section=settings.section,
+            validate=validate if held_out else None,
+            evaluate_every=settings.evaluate_every,
         )
-        recompute_batch_norm(
-            trainer.ema.network, _generator_inputs(data, settings, networks.generator.noise_dim, device)
-        )
+        ema = averaged()
         if not ranks.first:
             return
         # A second stage learned from the networks of the first one too.
         own = pretrained(networks.generator, networks.discriminator)
         learned_from = {"pretrained": [*config.get("pretrained", []), *own]}
+        best = validation.best(log.validation) if log.validation else None
+        chosen = {"best": {**best, "network": dict(held_out.network)}} if best and held_out else {}
         notes = {"epochs": log.sheet_epochs, "captions": inputs.captions}
         with replacing(outputs.networks) as made:
             trained_folder.save_networks(
-                made, networks.generator, trainer.ema.network, networks.discriminator, {**config, **learned_from}
+                made, networks.generator, ema, networks.discriminator, {**config, **learned_from, **chosen}
             )
+            if log.best:
+                save_tensors(made / trained_folder.GENERATOR_BEST, log.best)
             save_tensors(made / trained_folder.PROGRESS, {"pictures": log.sheets}, notes)
             write_losses(made / trained_folder.LOSSES, log.losses)
         write_losses(outputs.losses, log.losses)
+        if outputs.validation is not None:
+            write_text(outputs.validation, validation.table(log.validation))
         write_json(outputs.metrics, summary(trainer, batches, log))
         if log.steps_here:  # otherwise a killed run had trained to the end and left only the outputs to write
             speed = log.steps_here * settings.batch_size / log.seconds
@@ -155,6 +182,13 @@ def _generator_inputs(
         rows = torch.randint(len(data.embeddings), (settings.batch_size,), generator=stream)
         noise = torch.randn(settings.batch_size, noise_dim, generator=stream)
         yield noise.to(device), data.embeddings[rows].to(device)
+
+
+@torch.no_grad()
+def _pictures(generator: nn.Module, noise: Tensor, text: Tensor, device: torch.device) -> Tensor:
+    """Pictures uint8 [n, 3, S, S] of noise [n, Z] and embeddings [n, D], some at a time."""
+    batches = zip(noise.split(BATCH), text.split(BATCH), strict=True)
+    return torch.cat([to_uint8(generator(z.to(device), t.to(device))).cpu() for z, t in batches])
 
 
 def _trainer(
@@ -198,14 +232,17 @@ def write_losses(path: Path, losses: list[dict[str, float]]) -> None:
 def summary(trainer: Trainer, batches: Batches, log: Log) -> dict[str, Any]:
     """The run's size and its last epoch's losses (six significant digits): the same bytes for the same run.
 
-    `warning_at_epoch` is there only where the objective had a warning.
+    `warning_at_epoch` is there only where the objective had a warning, `best_epoch` and the values there only where the
+    generator was measured as training went on.
     """
     warning = loop.first_warning(trainer, log.losses)
+    best = validation.best(log.validation) if log.validation else None
     networks = {"generator": trainer.networks.generator, "discriminator": trainer.networks.discriminator}
     return {
         **{f"loss_{name}": float(f"{value:.6g}") for name, value in log.losses[-1].items()},
         **{f"{name}_parameters": sum(w.numel() for w in network.parameters()) for name, network in networks.items()},
         **({"warning_at_epoch": warning} if warning else {}),
+        **{f"best_{name}": float(f"{value:.6g}") for name, value in (best or {}).items()},
         "epochs": len(log.losses),
         "steps": trainer.step,
         "images_seen": trainer.step * batches.batch_size,
