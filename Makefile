@@ -16,10 +16,8 @@ HEAD ?= HEAD
 EXPS ?=
 ARGS ?=
 
-# DVC removes a stage's outputs before it runs. Of a stage that fails, the earlier ones come back: data and models from
-# the cache, metrics and plots from the copy made before.
-RESTORE = dvc checkout --quiet --allow-missing || true; cp -an .dvc/tmp/earlier/. .; \
-	echo "the failed stage's outputs are those of its last good run" >&2
+RUN = PYTHONPATH=src python -m textbloom.app.pipeline
+SETTINGS = $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
 
 .PHONY: help setup repro exp watch pr-report report test lint bench lock
 
@@ -40,18 +38,10 @@ $(VENV)/.synced: requirements.lock pyproject.toml
 	@touch $@
 
 repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are written into params.yaml first
-	@textbloom params $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
-	@mkdir -p metrics plots .dvc/tmp/earlier && cp -a metrics plots .dvc/tmp/earlier/
-	@dvc repro $(ARGS) || { status=$$?; $(RESTORE); exit $$status; }
+	@$(RUN) repro $(SETTINGS) --dvc $(ARGS)
 
-exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of that name; params.yaml is then as before
-	@test -n "$(PRESET)" || { echo "error: say which: make exp PRESET=name" >&2; exit 1; }
-	@mkdir -p .dvc/tmp && cp params.yaml .dvc/tmp/params.yaml
-	@textbloom params --preset $(PRESET) $(if $(SET),--set $(SET))
-	@status=0; dvc exp run --temp --force --name $(PRESET) $(ARGS) || status=$$?; mv .dvc/tmp/params.yaml .; exit $$status
-
-watch: setup  ## Show the training that goes on in this folder, on a page that renews itself (ARGS="--port 8601")
-	@PYTHONPATH=src python -m textbloom.report.watch $(ARGS)
+exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of that name; params.yaml stays as it is
+	@$(RUN) exp $(SETTINGS) --dvc $(ARGS)
 
 pr-report: setup  ## Compare parameters, metrics and pictures with those of BASE=main, as a pull request's review does
 	@PYTHONPATH=src python -m textbloom.report.pull_request --base $(BASE) --head $(HEAD)

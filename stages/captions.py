@@ -1,12 +1,10 @@
 """Choose the images, their splits and their captions: the rows that every later stage follows."""
 
 from textbloom import config
-from textbloom.core import errors
 from textbloom.data import captions, registry, splits
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     dataset = registry.DATASETS[p.data.dataset]
     folder = config.raw(p.data.dataset)
     records = splits.divide(dataset, folder, p.data.split, p.data.split_seed)
@@ -20,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

@@ -4,13 +4,11 @@ import importlib
 from pathlib import Path
 
 from textbloom import config
-from textbloom.core import errors
 from textbloom.data import registry
 from textbloom.data.base import Options
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     name = p.data.dataset
     options = Options(
         keep=config.DOWNLOADS / name,
@@ -27,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

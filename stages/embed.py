@@ -1,14 +1,13 @@
 """Encode every caption row once; the vectors are frozen from here on."""
 
 from textbloom import config
-from textbloom.core import errors, runtime
+from textbloom.core import runtime
 from textbloom.core.tensors import save_tensors
 from textbloom.dataset.prepared import read_captions
 from textbloom.text import open_encoder
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     captions = read_captions(config.CAPTIONS)["caption"].tolist()
     e = p.encoder
@@ -18,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

@@ -7,7 +7,7 @@ import pandas as pd
 from torch import Tensor
 
 from textbloom import config
-from textbloom.core import errors, runtime
+from textbloom.core import runtime
 from textbloom.core.files import write_json, write_text
 from textbloom.core.seeding import seed_for
 from textbloom.core.tensors import load_image_ids, shape_of
@@ -18,8 +18,7 @@ from textbloom.sampling.generator import load_generator
 from textbloom.text import pretrained
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     started = time.monotonic()
     generator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator)
@@ -59,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

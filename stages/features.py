@@ -1,14 +1,13 @@
 """Compute what the judge of evaluation sees in every prepared picture, at the size of the generated pictures."""
 
 from textbloom import config
-from textbloom.core import errors, runtime
+from textbloom.core import runtime
 from textbloom.core.tensors import load_tensors
 from textbloom.dataset.prepared import Pictures
 from textbloom.features import extractor
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     # A first stage may work at a smaller size than the second one, whose size is that of the prepared pictures.
     size = p.images.size if p.evaluate.model == "refined" else p.train.size or p.images.size
@@ -18,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

@@ -1,12 +1,10 @@
 """Decode and resize the photos of captions.csv, once, into one tensor."""
 
 from textbloom import config
-from textbloom.core import errors
 from textbloom.data import captions, images, registry
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     ids = captions.image_ids(config.CAPTIONS)
     photos = registry.DATASETS[p.data.dataset].photos(config.raw(p.data.dataset))
     images.write(config.IMAGES, photos, ids, p.images.size, p.images.fit, p.images.box_share)
@@ -14,4 +12,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

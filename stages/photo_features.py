@@ -1,12 +1,10 @@
 """Compute the photos' features that a text encoder learns from, where the project trains it itself."""
 
 from textbloom import config
-from textbloom.core import errors
 from textbloom.core.tensors import save_tensors
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     if p.encoder.name not in config.TRAINED_ENCODERS:
         save_tensors(config.PHOTO_FEATURES, {}, {"extracted": False})
         return
@@ -28,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

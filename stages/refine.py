@@ -3,7 +3,7 @@
 import torch
 
 from textbloom import config, models
-from textbloom.core import errors, runtime, trained_folder
+from textbloom.core import runtime, trained_folder
 from textbloom.core.seeding import seed_for
 from textbloom.core.tensors import load_metadata
 from textbloom.dataset import prepared
@@ -12,8 +12,7 @@ from textbloom.training.objectives.base import Networks
 from textbloom.training.run import Outputs, Settings, run
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     runtime.deterministic(p.train.deterministic)
     ranks = distributed.join(p.train.devices)
@@ -44,10 +43,11 @@ def main() -> None:
         data,
         Outputs(config.REFINED, config.REFINE_LOSSES, config.REFINE_METRICS, config.PROVENANCE / "refine.json"),
         ranks,
+        confirm=lambda: config.confirm(p),
         resume_root=config.resume_root(),
         files=[config.IMAGES, config.EMBEDDINGS, config.CAPTIONS, config.BASE / trained_folder.GENERATOR_EMA],
     )
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

@@ -1,7 +1,7 @@
 """Render what the generator makes of captions, held out where any are, and the loss curves."""
 
 from textbloom import config
-from textbloom.core import errors, runtime, trained_folder
+from textbloom.core import runtime, trained_folder
 from textbloom.core.tensors import load_metadata, load_tensors
 from textbloom.dataset.eval_split import load_eval_split
 from textbloom.sampling.generator import load_generator
@@ -9,8 +9,7 @@ from textbloom.viz import samples
 from textbloom.viz.curves import distance_curves, loss_curves
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     seed, rows, columns = p.seed, p.sample.rows, p.sample.columns
     folder = config.trained(p.evaluate.model)
@@ -41,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

@@ -1,12 +1,10 @@
 """Train the text encoder where the project trains it itself, and measure it on held-out classes."""
 
 from textbloom import config
-from textbloom.core import errors
 from textbloom.core.files import replacing, write_json
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     if p.encoder.name not in config.TRAINED_ENCODERS:
         with replacing(config.TEXT_ENCODER) as folder:
             write_json(folder / "config.json", {"trained": False})
@@ -38,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

@@ -3,7 +3,7 @@
 import torch
 
 from textbloom import config, models
-from textbloom.core import errors, runtime
+from textbloom.core import runtime
 from textbloom.core.seeding import seed_for
 from textbloom.core.tensors import load_metadata
 from textbloom.dataset import prepared
@@ -15,8 +15,7 @@ from textbloom.training.objectives.base import Networks
 from textbloom.training.run import Outputs, Settings, run
 
 
-def main() -> None:
-    p = config.load()
+def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     runtime.deterministic(p.train.deterministic)
     ranks = distributed.join(p.train.devices)
@@ -54,6 +53,7 @@ def main() -> None:
         data,
         Outputs(config.BASE, config.LOSSES, config.TRAIN_METRICS, config.PROVENANCE / "train.json", config.VALIDATION),
         ranks,
+        confirm=lambda: config.confirm(p),
         resume_root=config.resume_root(),
         files=[config.IMAGES, config.EMBEDDINGS, config.CAPTIONS],
         held_out=held_out,
@@ -61,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

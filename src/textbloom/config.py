@@ -4,9 +4,10 @@ Stages and the app read both here and hand values and paths to the rooms, which 
 no stage of dvc.yaml depends on it: DVC follows the values through `params:` and the files through `deps:` and `outs:`.
 """
 
+import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -14,8 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedSeq
 
+from textbloom.core import errors, locks
 from textbloom.core.errors import UserError
-from textbloom.core.files import read_text, replacing
+from textbloom.core.files import read_text, write_text
 
 DEFAULT_PRESET = "drawn-dcgan-bert"
 TRAINED_ENCODERS = ("char-cnn-rnn", "bag-of-ngrams")  # values of encoder.name that the project trains itself
@@ -23,6 +25,8 @@ TRAINED_ENCODERS = ("char-cnn-rnn", "bag-of-ngrams")  # values of encoder.name t
 # Where the files lie, relative to the project's root, which is the working directory of every stage.
 PARAMS = Path("params.yaml")
 PRESETS = Path("presets")
+PIPELINE = Path("dvc.yaml")
+LOCK = Path(".dvc/tmp/settings/lock")  # held by what reads params.yaml for long, and by what writes it
 
 RAW = Path("data/raw")  # <dataset>/: the archives as published, and manifest.json
 CAPTIONS = Path("data/captions.csv")
@@ -326,6 +330,36 @@ def load(path: Path = PARAMS) -> Params:
     return parse(_text(path), str(path))
 
 
+def run(stage: Callable[[Params], None]) -> None:
+    """Run a stage with the settings of params.yaml, which `textbloom params` leaves alone meanwhile.
+
+    A failure meant for a person is one line, as `errors.run` says.
+    """
+    errors.run(lambda: _run(stage))
+
+
+def _run(stage: Callable[[Params], None]) -> None:
+    with locks.together(LOCK):
+        params = load()
+        stage(params)
+        confirm(params)
+
+
+def confirm(params: Params) -> None:
+    """Raise UserError unless the file still says `params` in the keys that DVC records when the stage ends."""
+    name = os.environ.get("DVC_STAGE", "").rpartition(":")[2].partition("@")[0]
+    stage = _yaml(_text(PIPELINE), str(PIPELINE))["stages"][name] if name else {}
+    before, now = params.model_dump(), load().model_dump()
+    for key in stage.get("do", stage).get("params", []):
+        section, _, of_section = key.partition(".")
+        old, new = [(said[section][of_section] if of_section else said[section]) for said in (before, now)]
+        if old != new:
+            raise UserError(
+                f"{PARAMS}: {key} was changed while this stage ran, and DVC would record what it was not made with: "
+                f"set it back from {new} to {old}, and run again"
+            )
+
+
 def parse(text: str, source: str) -> Params:
     """Check the text of a params.yaml; `source` names it in errors."""
     values = _yaml(text, source)
@@ -365,10 +399,16 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
 
 
 def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> None:
-    """Write a preset and `key=value` overrides into params.yaml, keeping its comments.
+    """Write `changed` into params.yaml, or nothing unless the result is valid."""
+    text = changed(preset, overrides, path)
+    write_text(path, text)
+
+
+def changed(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> str:
+    """The text of params.yaml with a preset and `key=value` overrides in it, its comments kept.
 
     A preset is laid over DEFAULT_PRESET, so that what another one set before does not linger; keys that no preset sets,
-    such as data.mirror, stay. Nothing is written unless the result is valid. Raises UserError for an unknown preset,
+    such as data.mirror, stay. Raises UserError for an unknown preset,
     key or value.
     """
     round_trip = YAML()
@@ -392,10 +432,10 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> 
         for part in reversed(key.split(".")):
             nested = {part: nested}
         _overlay(document, nested, Params, "SET")
-    with replacing(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            round_trip.dump(document, file)
-        parse(temporary.read_text(encoding="utf-8"), str(path))
+    buffer = io.StringIO()
+    round_trip.dump(document, buffer)
+    parse(buffer.getvalue(), str(path))
+    return buffer.getvalue()
 
 
 def _value(path: Sequence[str], text: str) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textbloom import config
+from textbloom.app import pipeline
 from textbloom.core import errors
 
 if TYPE_CHECKING:
@@ -56,12 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _params(options: argparse.Namespace) -> None:
-    if options.preset or options.overrides:
-        config.apply(options.preset or None, options.overrides)
-    p = config.load()
-    # DVC depends on this folder, and would only say that it cannot read it.
-    if p.data.dataset == "folder" and not Path(p.data.path).is_dir():
-        raise errors.UserError(f"data.path: {p.data.path} is no folder: correct the path to your pictures")
+    with pipeline.settings():
+        pipeline.write(options.preset, options.overrides)
 
 
 def _generate(options: argparse.Namespace) -> None:

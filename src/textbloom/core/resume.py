@@ -1,7 +1,5 @@
 """The folder of an unfinished run, so that a killed one continues: its name, its lock, and its end."""
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -9,11 +7,10 @@ import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from textbloom.core.errors import UserError
+from textbloom.core import locks
 from textbloom.core.files import sha256
 
 _PACKAGE = Path(__file__).parents[1]  # src/textbloom, whose folders are the rooms
@@ -43,11 +40,7 @@ def lock(folder: Path) -> Iterator[None]:
 
     The kernel keeps the lock, so it ends with the process, however that ends. `remove` the folder only under it.
     """
-    with _locked(folder) as file:
-        file.truncate(0)
-        since = datetime.now().astimezone().isoformat(" ", "seconds")
-        file.write(f"{os.getpid()} on {socket.gethostname()} since {since}")
-        file.flush()
+    with locks.alone(folder / "lock", "already trains this very run"):
         yield
 
 
@@ -75,41 +68,3 @@ def holder(folder: Path) -> tuple[str, bool]:
 def remove(folder: Path) -> None:
     """Remove the folder of a finished run, which the caller has locked."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[IO[str]]:
-    path = folder / "lock"
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            opened = path.open("a+")
-        except FileNotFoundError:  # the process before this one removed the folder since the line above
-            continue
-        with opened as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise UserError(
-                    f"{folder}: process {file.read() or '(unknown)'} already trains this very run; wait for it or end "
-                    "it"
-                ) from None
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                    raise
-                raise UserError(
-                    f"{path}: this file system has no locks ({error.strerror}): mount it with them, or move the project"
-                ) from None
-            # The process that had the lock may have removed the folder after this one opened the file: then the lock
-            # is on a file without a name, and another process could lock its successor.
-            if _is(file, path):
-                yield file
-                return
-
-
-def _is(file: IO[str], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

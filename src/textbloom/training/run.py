@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -84,6 +84,7 @@ def run(
     outputs: Outputs,
     ranks: Ranks,
     *,
+    confirm: Callable[[], None] = lambda: None,
     resume_root: Path,
     files: Sequence[Path],
     held_out: validation.Validation | None = None,
@@ -94,6 +95,7 @@ def run(
 
     Args:
         config: what the trained folder's config.json shall hold; it describes networks, objective and text encoder.
+        confirm: called before anything is written; where it raises, the run's state stays for the next one.
         resume_root: the folder in which unfinished runs keep their state.
         files: all files that decide the run, beside its arguments.
         held_out: by what the generator is measured every `settings.evaluate_every` epochs.
@@ -155,6 +157,7 @@ def run(
         best = validation.best(log.validation) if log.validation else None
         chosen = {"best": {**best, "network": dict(held_out.network)}} if best and held_out else {}
         notes = {"epochs": log.sheet_epochs, "captions": inputs.captions}
+        confirm()
         with replacing(outputs.networks) as made:
             trained_folder.save_networks(
                 made, networks.generator, ema, networks.discriminator, {**config, **learned_from, **chosen}

@@ -1,0 +1,129 @@
+"""`make repro` and `make exp`: settings written under a lock, DVC, and nothing left that is of another run."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from textbloom import config
+from textbloom.core import errors, locks
+from textbloom.core.errors import UserError
+
+EARLIER = Path(".dvc/tmp/earlier")  # the metrics and plots from before a run: DVC removes a stage's before it runs it
+LOCKED = Path("dvc.lock")
+
+
+@contextmanager
+def settings() -> Iterator[IO[str]]:
+    """Hold params.yaml, which nobody may write while a pipeline runs; see `locks.alone`."""
+    with locks.alone(config.LOCK, "runs the pipeline with the settings of params.yaml") as lock:
+        yield lock
+
+
+def write(preset: str | None, overrides: Sequence[str]) -> None:
+    """Write a preset and `key=value` overrides into params.yaml, if any, and check what it says then."""
+    if preset or overrides:
+        config.apply(preset or None, overrides)
+    _check(config.load())
+
+
+def _check(p: config.Params) -> None:
+    # DVC depends on this folder, and would only say that it cannot read it.
+    if p.data.dataset == "folder" and not Path(p.data.path).is_dir():
+        raise UserError(f"data.path: {p.data.path} is no folder: correct the path to your pictures")
+
+
+def repro(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]) -> None:
+    """`dvc repro`. Of a stage that fails the earlier outputs come back; what is of an earlier run goes."""
+    with settings() as lock:
+        write(preset, overrides)
+        shutil.rmtree(EARLIER, ignore_errors=True)
+        for folder in ("metrics", "plots"):
+            if Path(folder).is_dir():
+                shutil.copytree(folder, EARLIER / folder)
+        locks.share(lock)  # the stages hold it too
+        status = _dvc("repro", *arguments)
+        if status:
+            _dvc("checkout", "--quiet", "--allow-missing")
+            for path in EARLIER.rglob("*"):
+                place = path.relative_to(EARLIER)
+                if path.is_file() and not place.exists():
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, place)
+            print("the failed stage's outputs are those of its last good run", file=sys.stderr)
+        _remove_stale()
+    sys.exit(status)
+
+
+def _dvc(*arguments: str) -> int:
+    # Ctrl-C, or a terminal that closes, ends DVC; then it is this process's turn to put things right.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    return subprocess.run(["dvc", *arguments], check=False).returncode
+
+
+def stale(stages: dict[str, Any]) -> list[Path]:
+    """The outputs of those `stages` of dvc.lock that have not run since what they read was made anew."""
+    made = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", [])}
+    old: set[str] = set()
+    for _ in stages:  # what reads an old output is old too
+        for name, stage in stages.items():
+            for dep in stage.get("deps", []):
+                maker, md5 = made.get(dep["path"], (None, None))
+                if maker in old or (maker and md5 != dep.get("md5")):
+                    old.add(name)
+    return [Path(out["path"]) for name in old for out in stages[name].get("outs", [])]
+
+
+def _remove_stale() -> None:
+    locked = yaml.safe_load(LOCKED.read_text(encoding="utf-8")) if LOCKED.exists() else {}
+    there = [path for path in stale(locked.get("stages", {})) if path.exists()]
+    for path in there:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if there:
+        names = ", ".join(sorted(map(str, there)))
+        print(f"removed, for they are of an earlier run, not of this one: {names}", file=sys.stderr)
+
+
+def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]) -> None:
+    """A DVC experiment named after the preset, in a copy: params.yaml stays as it is."""
+    if not preset:
+        raise UserError("say which: make exp PRESET=name")
+    now, wanted = config.load(), config.parse(config.changed(preset, overrides), str(config.PARAMS))
+    _check(wanted)
+    command = ["dvc", "exp", "run", "--temp", "--force", "--name", preset]
+    before = now.model_dump()
+    for name, section in wanted.model_dump().items():
+        of_section = section if isinstance(section, dict) else {"": section}
+        for key, value in of_section.items():
+            if value != (before[name][key] if key else before[name]):
+                command += ["--set-param", f"++{name}{'.' * bool(key)}{key}={json.dumps(value, ensure_ascii=False)}"]
+    # The copy has what Git tracks alone.
+    for path in (wanted.data.path, wanted.data.mirror, wanted.encoder.path, wanted.evaluate.weights):
+        if path and not Path(path).is_absolute() and Path(path).exists():
+            command += ["--copy-paths", os.path.normpath(path)]
+    os.execvp("dvc", [*command, *arguments])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m textbloom.app.pipeline", description=__doc__)
+    parser.add_argument("what", choices=["repro", "exp"])
+    parser.add_argument("--preset")
+    parser.add_argument("--set", dest="overrides", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--dvc", nargs=argparse.REMAINDER, default=[], help="what follows is for DVC")
+    options = parser.parse_args()
+    run = {"repro": repro, "exp": experiment}[options.what]
+    errors.run(lambda: run(options.preset, options.overrides, options.dvc))
+
+
+if __name__ == "__main__":
+    main()

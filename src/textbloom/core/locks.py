@@ -1,0 +1,75 @@
+"""Files that processes hold, alone or together. The kernel ends a lock with its process, however that ends."""
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from textbloom.core.errors import UserError
+
+
+@contextmanager
+def alone(path: Path, does: str) -> Iterator[IO[str]]:
+    """Hold `path` alone; where another process holds it, a UserError names that one and what it `does`.
+
+    `share` lets others hold it together with this one from then on.
+    """
+    with _held(path, fcntl.LOCK_EX | fcntl.LOCK_NB, does) as file:
+        yield file
+
+
+@contextmanager
+def together(path: Path) -> Iterator[None]:
+    """Hold `path` with others that hold it so; waits for one that holds it alone."""
+    with _held(path, fcntl.LOCK_SH, ""):
+        yield
+
+
+def share(file: IO[str]) -> None:
+    """Let others hold together what this process holds alone."""
+    fcntl.flock(file, fcntl.LOCK_SH)
+
+
+@contextmanager
+def _held(path: Path, how: int, does: str) -> Iterator[IO[str]]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            opened = path.open("a+")
+        except FileNotFoundError:  # the process before this one removed the folder since the line above
+            continue
+        with opened as file:
+            try:
+                fcntl.flock(file, how)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{path.parent}: process {file.read() or '(unknown)'} {does}; wait for it or end it"
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                raise UserError(
+                    f"{path}: this file system has no locks ({error.strerror}): mount it with them, or move the project"
+                ) from None
+            # The process that had the lock may have removed the folder after this one opened the file: then the lock
+            # is on a file without a name, and another process could lock its successor.
+            if _is(file, path):
+                file.truncate(0)
+                since = datetime.now().astimezone().isoformat(" ", "seconds")
+                file.write(f"{os.getpid()} on {socket.gethostname()} since {since}")
+                file.flush()
+                yield file
+                return
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

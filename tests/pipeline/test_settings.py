@@ -1,0 +1,236 @@
+"""Settings and results belong together: nothing is recorded, or stays, that is not of the run it seems to be of."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from support.dvc_project import ROOT, environment, ran
+
+from textbloom.app import pipeline
+
+# A pipeline of three stages that takes as long as a file says; the first stage reads seed and train.lr alone.
+PIPELINE = """
+stages:
+  train: {cmd: python slow.py train data/made, params: [seed, train.lr], deps: [slow.py], outs: [data/made]}
+  evaluate:
+    cmd: python slow.py evaluate metrics/eval.json
+    params: [evaluate.samples]
+    deps: [data/made]
+    metrics: [{metrics/eval.json: {cache: false}}]
+  sample:
+    cmd: python slow.py sample plots/samples.png
+    deps: [metrics/eval.json]
+    plots: [{plots/samples.png: {cache: false}}]
+"""
+STAGE = """
+import sys, time
+from pathlib import Path
+from textbloom import config
+from textbloom.core.errors import UserError
+
+def main(p):
+    Path("begun").touch()
+    while Path("slow").exists():
+        time.sleep(0.01)
+    if Path("broken").exists() and sys.argv[1] == "evaluate":
+        raise UserError("evaluate is broken")
+    made = Path(sys.argv[2])
+    made.parent.mkdir(exist_ok=True)
+    made.write_text(f"{sys.argv[1]} of seed {p.seed}, lr {p.train.lr}")
+
+config.run(main)
+"""
+
+
+class Folder:
+    """A project in which `make` and `dvc` run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            command,
+            cwd=self.path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        running = self.start(*command)
+        said = running.communicate()[0]
+        assert (running.returncode != 0) == fails, said
+        return said
+
+    def make(self, *arguments: str, fails: bool = False) -> str:
+        return self.run("make", "-s", "-o", "setup", *arguments, fails=fails)
+
+    def slow(self, *command: str) -> "subprocess.Popen[str]":
+        """Start, and wait until a stage has begun that goes on until `finish`."""
+        (self.path / "begun").unlink(missing_ok=True)
+        (self.path / "slow").touch()
+        running = self.start(*command)
+        while not (self.path / "begun").exists():
+            assert running.poll() is None, running.communicate()[0]
+            time.sleep(0.01)
+        return running
+
+    def finish(self, running: "subprocess.Popen[str]") -> str:
+        (self.path / "slow").unlink()
+        return running.communicate()[0]
+
+    def recorded(self, stage: str) -> dict:
+        return yaml.safe_load(self.text("dvc.lock"))["stages"].get(stage, {}).get("params", {}).get("params.yaml")
+
+    def text(self, name: str) -> str:
+        return (self.path / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    for name in ("Makefile", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "slow.py").write_text(STAGE)
+    (tmp_path / ".gitignore").write_text("/data\n/begun\n/slow\n/broken\n")
+    (tmp_path / ".dvcignore").write_text("src\n")
+    project = Folder(tmp_path)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("dvc", "init", "-q")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "start")
+    return project
+
+
+MAKE = ("make", "-s", "-o", "setup", "repro")
+
+
+def test_settings_are_not_written_while_a_pipeline_runs_with_others(folder):
+    running = folder.slow(*MAKE)
+    before = folder.text("params.yaml")
+    for command in ([*MAKE, "SET=seed=2 train.lr=0.002"], ["textbloom", "params", "--set", "seed=2"]):
+        assert "runs the pipeline" in folder.run(*command, fails=True)
+        assert folder.text("params.yaml") == before
+    folder.finish(running)
+    assert running.returncode == 0
+    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0005}
+    folder.make("repro", "SET=seed=2")
+    assert folder.text("data/made") == "train of seed 2, lr 0.0005"
+
+
+def test_a_stage_alone_keeps_its_settings_too(folder):
+    running = folder.slow("dvc", "repro")
+    assert "runs the pipeline" in folder.run("textbloom", "params", "--set", "seed=2", fails=True)
+    folder.finish(running)
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "fails"),
+    [
+        ("seed", "seed: 1 ", "seed: 2 ", True),
+        ("train.lr", "lr: 0.0005", "lr: 0.002", True),
+        ("", "rows: 4", "rows: 3", False),
+    ],
+)
+def test_what_an_editor_writes_meanwhile_is_never_recorded_for_it(folder, key, old, new, fails):
+    running = folder.slow("dvc", "repro", "train")
+    text = folder.text("params.yaml")
+    (folder.path / "params.yaml").write_text(text.replace(old, new))
+    said = folder.finish(running)
+    assert (running.returncode != 0) == fails
+    if fails:
+        (error,) = [line for line in said.splitlines() if line.startswith("error:")]
+        assert f"params.yaml: {key} was changed while this stage ran" in error
+        assert not (folder.path / "dvc.lock").exists()
+        (folder.path / "params.yaml").write_text(text)
+        assert ran(folder.run("dvc", "repro", "train")) == ["train"]
+    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0005}
+
+
+def test_what_is_of_an_earlier_model_does_not_stay_beside_a_new_one(folder):
+    folder.make("repro")
+    (folder.path / "broken").touch()
+    said = folder.make("repro", "SET=seed=2", fails=True)
+    assert "evaluate is broken" in said and "of an earlier run" in said
+    assert folder.text("data/made").startswith("train of seed 2")
+    assert not (folder.path / "metrics/eval.json").exists() and not (folder.path / "plots/samples.png").exists()
+    (folder.path / "broken").unlink()
+    assert ran(folder.make("repro")) == ["evaluate", "sample"]
+    assert folder.text("plots/samples.png").startswith("sample of seed 2")
+
+
+def test_of_a_stage_that_fails_with_the_same_model_the_earlier_outputs_come_back(folder):
+    folder.make("repro")
+    (folder.path / "broken").touch()
+    assert "of an earlier run" not in folder.make("repro", "SET=evaluate.samples=200", fails=True)
+    assert folder.text("metrics/eval.json").startswith("evaluate of seed 1")
+    assert folder.text("plots/samples.png").startswith("sample of seed 1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_run_that_is_stopped_puts_the_earlier_outputs_back(folder, number):
+    folder.make("repro")
+    running = folder.slow(*MAKE, "SET=seed=2")
+    os.killpg(running.pid, number)
+    folder.finish(running)
+    for name in ("data/made", "metrics/eval.json", "plots/samples.png"):
+        assert "seed 1" in folder.text(name)
+
+
+def test_an_experiment_leaves_the_settings_of_the_workspace_alone_however_it_ends(folder):
+    own = folder.text("params.yaml").replace("seed: 1 ", "seed: 7 ")
+    (folder.path / "params.yaml").write_text(own)
+    set_ = "SET=data.mirror='a, b #1' data.limit=50 model.widths=[8,16]"
+    (folder.path / "slow").touch()
+    running = folder.start("make", "-s", "-o", "setup", "exp", "PRESET=drawn-plain", set_)
+    time.sleep(4)
+    assert folder.text("params.yaml") == own
+    os.killpg(running.pid, signal.SIGHUP)
+    folder.finish(running)
+    assert folder.text("params.yaml") == own
+    folder.make("exp", "PRESET=drawn-plain", set_)
+    assert folder.text("params.yaml") == own
+    made = yaml.safe_load(folder.run("git", "show", f"{experiment(folder, 'drawn-plain')}:params.yaml"))
+    assert (made["data"]["mirror"], made["data"]["limit"], made["model"]["widths"]) == ("a, b #1", 50, [8, 16])
+    assert made["seed"] == 7
+    assert made["model"]["discriminator_text"] is False
+
+
+def experiment(folder: Folder, name: str) -> str:
+    refs = folder.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    return next(ref for ref in refs if ref.endswith(f"/{name}"))
+
+
+def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
+    shutil.copytree(ROOT / "docs/folder/example", folder.path / "pictures")
+    (folder.path / ".gitignore").write_text("/data\n/pictures\n/begun\n/slow\n")
+    (folder.path / "slow.py").write_text(STAGE + "assert list(Path('pictures').iterdir())\n")
+    folder.run("git", "commit", "-qam", "ignored")
+    folder.make("exp", "PRESET=drawn-plain", "SET=data.dataset=folder data.path=pictures data.split=none")
+
+
+def test_what_has_not_run_since_its_inputs_were_made_is_stale_and_so_is_what_reads_it():
+    def stage(deps, outs):
+        return {
+            kind: [{"path": p, "md5": m} for p, m in those.items()] for kind, those in (("deps", deps), ("outs", outs))
+        }
+
+    sound = {
+        "sample": stage({"eval": "e1"}, {"png": "p1"}),
+        "evaluate": stage({"model": "m1", "src": "s1"}, {"eval": "e1"}),
+        "train": stage({"src": "s2"}, {"model": "m1"}),
+    }
+    assert pipeline.stale(sound) == []
+    sound["train"] = stage({}, {"model": "m2"})
+    assert {str(path) for path in pipeline.stale(sound)} == {"eval", "png"}
