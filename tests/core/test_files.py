@@ -115,7 +115,7 @@ def raising(error: BaseException):
     ("error", "said"),
     [
         (UserError("train.lr: expected\n a number"), "error: train.lr: expected a number"),
-        (OSError(errno.ENOSPC, "No space left", "data/x"), "error: No space left at data/x: free some space"),
+        (OSError(errno.ENOSPC, "No space left", "data/x"), "error: the disk is full while writing data/x: free"),
         (PermissionError(errno.EACCES, "Permission denied", "data/x"), "error: Permission denied at data/x: change"),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset"), "error: Connection reset: see to it"),
         (TimeoutError("timed out"), "error: timed out: see to it"),

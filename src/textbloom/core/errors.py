@@ -26,6 +26,8 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit("interrupted: finished stages are kept; run `make repro` again to go on")
     except OSError as error:
-        where = f" at {error.filename}" if error.filename else ""
+        full = error.errno in FULL
+        what = "the disk is full" if full else error.strerror or error
+        where = f" {'while writing' if full else 'at'} {error.filename}" if error.filename else ""
         mend = MENDS.get(error.errno or 0, "see to it and run again")
-        sys.exit(f"error: {error.strerror or error}{where}: {mend}; earlier outputs are untouched")
+        sys.exit(f"error: {what}{where}: {mend}; earlier outputs are untouched")
