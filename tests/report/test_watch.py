@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import image
 from support import tiny_training
 
@@ -76,6 +77,21 @@ def test_a_run_whose_process_has_ended_is_stopped_and_one_elsewhere_goes_on(run)
     assert "<b>Stopped</b> at epoch 2.7 of 3" in html and "<code>make repro</code>" in html
     hold(run, 2**22 + 1, "another-machine")
     assert "another-machine" in watch.render(run.parent) and "Stopped" not in watch.render(run.parent)
+
+
+def test_what_was_measured_is_a_curve_over_its_own_epochs():
+    rows = [{"epoch": epoch, "kernel_distance": 1 / epoch} for epoch in (2, 4, 6)]
+    (curve,) = watch.curves_of(rows)
+    assert (curve.name, curve.epochs) == ("kernel_distance", "6") and curve.lines[0][2] == "0.1667"
+
+
+def test_a_text_encoder_in_training_shows_its_loss(tmp_path):
+    with resume.lock(tmp_path / "a1b2"):
+        network = torch.nn.Linear(2, 2)
+        notes = {"step": 40, "losses": [0.5, 0.25], "total": 0.0}  # as text/encoder_training.py saves them
+        checkpoint.save(checkpoint.file(tmp_path / "a1b2"), {"network": network}, {}, notes)
+        html = watch.render(tmp_path)
+    assert "<h2>text encoder</h2>" in html and "step 40, saved" in html and "<code>loss</code>" in html
 
 
 def test_without_a_run_the_page_says_so(tmp_path):

@@ -1,6 +1,5 @@
 """The best epoch: what measuring leaves as it was, which weights are kept, and that a kill changes neither."""
 
-import json
 import runpy
 
 import pandas as pd
@@ -56,7 +55,7 @@ def test_the_best_weights_are_the_averaged_ones_of_a_run_that_ends_at_the_best_e
     kept = project / "whole/base" / trained_folder.GENERATOR_BEST
     assert same(kept, project / "shorter/base" / trained_folder.GENERATOR_EMA)
     assert not same(kept, project / "whole/base" / trained_folder.GENERATOR_EMA)
-    assert json.loads((project / "whole/train.json").read_text())["best_epoch"] == best
+    assert f'"best_epoch": {best},' in (project / "whole/train.json").read_text()
     noted = trained_folder.read_config(project / "whole/base")["best"]
     assert (noted["epoch"], noted["network"]["name"]) == (best, "eye")
 

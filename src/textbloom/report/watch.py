@@ -115,7 +115,7 @@ def _saved(folder: Path, holder: str, goes_on: bool) -> Run:
     if "history" not in notes:  # of the text encoder
         losses = [{"loss": loss} for loss in notes["losses"]]
         at = f"step {notes['step']}, saved {duration(age)} ago"
-        return Run("text encoder", goes_on, holder, at, [], 0, [("losses", _curves(losses))])
+        return Run("text encoder", goes_on, holder, at, [], 0, [("losses", curves_of(losses))])
     history = notes["history"]
     watched, epochs = history["watched"], history["sheet_epochs"]
     pictures = list(zip(_addresses(state, len(epochs)), watched["captions"], strict=True)) if epochs else []
@@ -126,7 +126,7 @@ def _saved(folder: Path, holder: str, goes_on: bool) -> Run:
         progress(notes["step"], watched, age),
         pictures,
         epochs[-1] if epochs else 0,
-        [("losses", _curves(history["losses"])), ("validation", _curves(history["validation"]))],
+        [("losses", curves_of(history["losses"])), ("validation", curves_of(history["validation"]))],
     )
 
 
@@ -139,7 +139,7 @@ def progress(step: int, watched: Mapping[str, Any], age: float) -> str:
     )
 
 
-def _curves(rows: Sequence[Mapping[str, float]]) -> list[Curve]:
+def curves_of(rows: Sequence[Mapping[str, float]]) -> list[Curve]:
     """Of one row an epoch, or of rows that name theirs."""
     table = pd.DataFrame(rows)
     if "epoch" not in table:

@@ -242,12 +242,17 @@ def summary(trainer: Trainer, batches: Batches, log: Log) -> dict[str, Any]:
     best = validation.best(log.validation) if log.validation else None
     networks = {"generator": trainer.networks.generator, "discriminator": trainer.networks.discriminator}
     return {
-        **{f"loss_{name}": float(f"{value:.6g}") for name, value in log.losses[-1].items()},
+        **{f"loss_{name}": _six_digits(value) for name, value in log.losses[-1].items()},
         **{f"{name}_parameters": sum(w.numel() for w in network.parameters()) for name, network in networks.items()},
         **({"warning_at_epoch": warning} if warning else {}),
-        **{f"best_{name}": float(f"{value:.6g}") for name, value in (best or {}).items()},
+        **{f"best_{name}": _six_digits(value) for name, value in (best or {}).items()},
         "epochs": len(log.losses),
         "steps": trainer.step,
         "images_seen": trainer.step * batches.batch_size,
         "training_images": len(batches),
     }
+
+
+def _six_digits(value: float) -> float:
+    """Of a number with a fraction; a whole one, such as an epoch, stays as it is."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
