@@ -118,6 +118,11 @@ def several(values):
     return config.parse(yaml.safe_dump(document), "params.yaml")
 
 
+def test_training_at_more_pixels_than_the_pictures_have_is_refused():
+    with pytest.raises(UserError, match=r"train\.size: 128 is more than the pictures' 64 pixels \(images\.size\)"):
+        changed("train.size", "128")
+
+
 def test_values_cannot_be_changed_after_loading():
     with pytest.raises(ValueError, match="frozen"):
         config.parse(DEFAULT, "params.yaml").train.lr = 1.0

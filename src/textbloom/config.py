@@ -268,6 +268,11 @@ class Params(Section):
             systems, off = without
             if self.model.name in systems and getattr(getattr(self, section), name) != off:
                 raise ValueError(f"{key}: model.name {self.model.name} has no such part; set it to {json.dumps(off)}")
+        if self.train.size and self.train.size > self.images.size:
+            raise ValueError(
+                f"train.size: {self.train.size} is more than the pictures' {self.images.size} pixels (images.size); "
+                "change one of them"
+            )
         if self.refine.to and (self.images.size, self.train.size) != (self.refine.to[0], 64):
             raise ValueError(
                 f"refine.to: a second stage of {self.refine.to[0]} pixels needs images.size: {self.refine.to[0]} and "

@@ -52,11 +52,6 @@ class Batches:
                 f"{section}.batch_size: {batch_size} is more than the {len(prepared)} training pictures; lower it "
                 "or raise data.limit"
             )
-        if size is not None and prepared.images.size % size:
-            raise UserError(
-                f"train.size: {size} is no whole fraction of the pictures' {prepared.images.size} pixels; "
-                "lower it or change images.size"
-            )
         self._count = len(prepared)
         self._pictures = on_device(prepared.images, device)
         self._embeddings = prepared.embeddings.to(device)
