@@ -43,6 +43,9 @@ repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are wri
 exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of that name; params.yaml stays as it is
 	@$(RUN) exp $(SETTINGS) --dvc $(ARGS)
 
+watch: setup  ## Show the training that goes on in this folder, on a page that renews itself (ARGS="--port 8601")
+	@PYTHONPATH=src python -m textbloom.report.watch $(ARGS)
+
 pr-report: setup  ## Compare parameters, metrics and pictures with those of BASE=main, as a pull request's review does
 	@PYTHONPATH=src python -m textbloom.report.pull_request --base $(BASE) --head $(HEAD)
 

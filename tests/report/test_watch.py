@@ -5,6 +5,7 @@ import io
 import os
 import re
 import socket
+import subprocess
 import threading
 import urllib.request
 from http.server import ThreadingHTTPServer
@@ -15,6 +16,7 @@ import pytest
 import torch
 from matplotlib import image
 from support import tiny_training
+from support.dvc_project import ROOT
 
 from textbloom.core import checkpoint, resume
 from textbloom.core.errors import UserError
@@ -102,6 +104,13 @@ def test_without_a_run_the_page_says_so(tmp_path):
         assert "a run before its first save" in html and "No training" not in html
     hold(folder, 2**22 + 1, socket.gethostname())
     assert "No training is going on in this folder" in watch.render(tmp_path)
+
+
+def test_make_watch_starts_it_with_its_arguments():
+    told = subprocess.run(
+        ["make", "-n", "-o", "setup", "watch", "ARGS=--port 8601"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert told.strip() == "PYTHONPATH=src python -m textbloom.report.watch --port 8601"
 
 
 def test_the_page_is_served_to_this_machine_and_renews_itself(run, monkeypatch):
