@@ -60,7 +60,7 @@ def test_an_empty_sentence_is_refused():
 
 def test_an_encoder_other_than_that_of_training_is_refused():
     other = Lengths({"name": "any", "sha256": "1" * 64})
-    with pytest.raises(UserError, match=r"encoder\.name: the generator was trained with any of other weights"):
+    with pytest.raises(UserError, match=r"encoder: the generator was trained with any of other weights"):
         TextToImage(BASE, other)
 
 

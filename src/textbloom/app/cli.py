@@ -84,14 +84,20 @@ def _text_to_image(model: str | None) -> "TextToImage":
     own = config.trained(p.evaluate.model)
     if model is None and (own / CONFIG).is_file():
         e = p.encoder
-        encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
+        encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, e.layers, trained=config.TEXT_ENCODER)
         return TextToImage(own, encoder, p.evaluate.generator)
     shipped = config.SHIPPED / (model or SHIPPED_MODEL)
     folder = shipped if model is None or shipped.is_dir() else Path(model)
     trained_with = read_config(folder)["encoder"]
     # Only pretrained encoders are had by their name; one that was trained with its model lies beside that project's.
     encoder = open_encoder(
-        trained_with["name"], None, None, trained_with["precision"], p.encoder.source, trained=config.TEXT_ENCODER
+        trained_with["name"],
+        None,
+        None,
+        trained_with["precision"],
+        p.encoder.source,
+        trained_with.get("layers"),
+        trained=config.TEXT_ENCODER,
     )
     return TextToImage(folder, encoder)
 

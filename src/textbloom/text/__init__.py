@@ -7,7 +7,14 @@ from textbloom.text.base import TextEncoder
 
 
 def open_encoder(
-    name: str, revision: str | None, path: str | None, precision: str, source: str, *, trained: Path
+    name: str,
+    revision: str | None,
+    path: str | None,
+    precision: str,
+    source: str,
+    layers: int | None,
+    *,
+    trained: Path,
 ) -> TextEncoder:
     """The encoder that the keys of params.yaml's section `encoder` name.
 
@@ -16,4 +23,4 @@ def open_encoder(
     """
     if name in trained_encoder.KINDS:
         return trained_encoder.load(trained)
-    return pretrained.load(name, revision, path, precision, source)
+    return pretrained.load(name, revision, path, precision, source, layers)
