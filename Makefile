@@ -19,7 +19,7 @@ ARGS ?=
 RUN = PYTHONPATH=src python -m textbloom.app.pipeline
 SETTINGS = $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
 
-.PHONY: help setup repro exp watch pr-report report test lint bench lock
+.PHONY: help setup repro exp app watch pr-report report test lint bench lock
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of tha
 
 watch: setup  ## Show the training that goes on in this folder, on a page that renews itself (ARGS="--port 8601")
 	@PYTHONPATH=src python -m textbloom.report.watch $(ARGS)
+
+app: setup  ## Open the app at http://127.0.0.1:8501: a sentence in, pictures out (ARGS="--server.port 8502")
+	@PYTHONPATH=src streamlit run src/textbloom/app/streamlit_app.py $(ARGS)
 
 pr-report: setup  ## Compare parameters, metrics and pictures with those of BASE=main, as a pull request's review does
 	@PYTHONPATH=src python -m textbloom.report.pull_request --base $(BASE) --head $(HEAD)

@@ -1,34 +1,18 @@
 """The console script: sentences to a picture file, and one line for what it cannot do."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from textbloom import models
 from textbloom.app import cli
-from textbloom.core.trained_folder import save_networks
+from textbloom.app.models import SHIPPED
 from textbloom.sampling.text_to_image import TextToImage
 from textbloom.text import pretrained
 
 ROOT = Path(__file__).parents[2]
-NETWORK = {
-    "name": "dcgan", "size": 64, "embedding_dim": 384, "noise_dim": 5, "features": 2, "text_projection": 4,
-    "discriminator_text": True,
-}  # fmt: skip
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    generator, discriminator = models.build(**NETWORK)
-    averaged, _ = models.build(**NETWORK)
-    metadata = pretrained.load("all-MiniLM-L6-v2").metadata
-    config = {"network": NETWORK, "encoder": metadata}
-    save_networks(tmp_path / "models/base", generator, averaged, discriminator, config)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def refusal(*arguments: str) -> str:
@@ -43,6 +27,8 @@ def test_sentences_become_a_picture_file_the_same_for_a_seed(project):
     with Image.open("a.png") as picture:
         picture.load()
         assert picture.width > 4 * 64
+        assert picture.text["Description"] == "a pink flower\na blue one"
+        assert json.loads(picture.text["Comment"]) == {"count": 4, "model": "this project", "seed": 1}
     first, again, other = (Path(name).read_bytes() for name in ("a.png", "b.png", "c.png"))
     assert first == again != other
 
@@ -72,8 +58,8 @@ def test_a_project_that_has_trained_nothing_draws_with_the_shipped_model(tmp_pat
     shutil.copytree(ROOT / "shipped", tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     cli.main(["generate", "a yellow flower", "--count", "2", "--out", "default.png"])
-    cli.main(["generate", "a yellow flower", "--count", "2", "--out", "named.png", "--model", cli.SHIPPED_MODEL])
-    folder = f"shipped/{cli.SHIPPED_MODEL}"
+    cli.main(["generate", "a yellow flower", "--count", "2", "--out", "named.png", "--model", SHIPPED])
+    folder = f"shipped/{SHIPPED}"
     cli.main(["generate", "a yellow flower", "--count", "2", "--out", "folder.png", "--model", folder])
     default, *others = (Path(name).read_bytes() for name in ("default.png", "named.png", "folder.png"))
     assert others == [default, default]
@@ -82,7 +68,7 @@ def test_a_project_that_has_trained_nothing_draws_with_the_shipped_model(tmp_pat
 def test_what_a_project_has_trained_comes_before_what_was_shipped(project):
     shutil.copytree(ROOT / "shipped", project / "shipped")
     cli.main(["generate", "a yellow flower", "--out", "own.png"])
-    cli.main(["generate", "a yellow flower", "--out", "shipped.png", "--model", cli.SHIPPED_MODEL])
+    cli.main(["generate", "a yellow flower", "--out", "shipped.png", "--model", SHIPPED])
     assert Path("own.png").read_bytes() != Path("shipped.png").read_bytes()
 
 
@@ -91,7 +77,7 @@ def test_a_model_that_is_not_there_is_one_line(project):
 
 
 def test_a_shipped_model_sees_its_colour_in_the_caption():
-    folder = ROOT / "shipped" / cli.SHIPPED_MODEL
+    folder = ROOT / "shipped" / SHIPPED
     model = TextToImage(folder, pretrained.load("all-MiniLM-L6-v2"))
     red, yellow = model.pictures(["a red flower", "a yellow flower"], seed=0, count=8).float().split(8)
     # Yellow is red and green together: the middle of the picture shows it.

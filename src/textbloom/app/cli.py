@@ -11,10 +11,6 @@ from textbloom.core import errors
 
 if TYPE_CHECKING:
     from textbloom.app import compare
-    from textbloom.sampling.text_to_image import TextToImage
-
-
-SHIPPED_MODEL = "flowers102-textbloom"  # what draws before anything is trained
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     generate.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     generate.add_argument(
         "--model",
-        help=f"a trained folder, or the name of one in {config.SHIPPED}/; by default what this project has trained, "
-        f"and {SHIPPED_MODEL} as long as it has trained nothing",
+        help=f"the name of a folder in {config.SHIPPED}/ or of a DVC experiment, or a trained folder; by default what "
+        "this project has trained, and the shipped flowers as long as it has trained nothing",
     )
     generate.set_defaults(run=_generate)
 
@@ -63,43 +59,19 @@ def _params(options: argparse.Namespace) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     # Imported here, so that `textbloom params` does not wait for torch.
+    from textbloom.app.models import names, open_model
+    from textbloom.viz.png import chunks
     from textbloom.viz.samples import caption_grid
 
     if options.count < 1:
         raise errors.UserError(f"--count: expected at least 1, got {options.count}")
     if options.out.suffix.lower() != ".png":
         raise errors.UserError(f"--out: expected a name that ends in .png, got {options.out}")
-    pictures = _text_to_image(options.model).pictures(options.text, options.seed, options.count)
+    model = options.model or names()[0]
+    pictures = open_model(model).pictures(options.text, options.seed, options.count)
     captions = [text for text in options.text for _ in range(options.count)]
-    caption_grid(pictures, captions, columns=options.count).save(options.out)
-
-
-def _text_to_image(model: str | None) -> "TextToImage":
-    """The model that `--model` names with the encoder that its own config names, or what this project has trained."""
-    from textbloom.core.trained_folder import CONFIG, read_config
-    from textbloom.sampling.text_to_image import TextToImage
-    from textbloom.text import open_encoder
-
-    p = config.load()
-    own = config.trained(p.evaluate.model)
-    if model is None and (own / CONFIG).is_file():
-        e = p.encoder
-        encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, e.layers, trained=config.TEXT_ENCODER)
-        return TextToImage(own, encoder, p.evaluate.generator)
-    shipped = config.SHIPPED / (model or SHIPPED_MODEL)
-    folder = shipped if model is None or shipped.is_dir() else Path(model)
-    trained_with = read_config(folder)["encoder"]
-    # Only pretrained encoders are had by their name; one that was trained with its model lies beside that project's.
-    encoder = open_encoder(
-        trained_with["name"],
-        None,
-        None,
-        trained_with["precision"],
-        p.encoder.source,
-        trained_with.get("layers"),
-        trained=config.TEXT_ENCODER,
-    )
-    return TextToImage(folder, encoder)
+    about = {"count": options.count, "model": model, "seed": options.seed}
+    caption_grid(pictures, captions, columns=options.count).save(options.out, chunks("\n".join(options.text), about))
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -37,7 +37,10 @@ class TextToImage:
 
         `seed` decides the noise. Raises UserError for an empty sentence.
         """
+        return self.generator.sample(self.embeddings(sentences).repeat_interleave(count, dim=0), seed)
+
+    def embeddings(self, sentences: Sequence[str]) -> Tensor:
+        """What the generator takes for each sentence, [len(sentences), D]. Raises UserError for an empty sentence."""
         if not all(sentence.strip() for sentence in sentences):
             raise UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
-        embeddings = self._encoder.encode(list(sentences), _BATCH)
-        return self.generator.sample(embeddings.repeat_interleave(count, dim=0), seed)
+        return self._encoder.encode(list(sentences), _BATCH)

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, get_font
 from matplotlib.transforms import IdentityTransform
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from textbloom.core.files import replacing
@@ -70,8 +71,11 @@ class Sheet:
     row_gap: int = 8
     first_apart: bool = False
 
-    def save(self, path: Path) -> None:
-        """Write the sheet as PNG, whole or absent. Characters that the font lacks are named in one line on stderr."""
+    def save(self, path: Path, about: PngInfo | None = None) -> None:
+        """Write the sheet as PNG, whole or absent, with what the file says `about` itself.
+
+        Characters that the font lacks are named in one line on stderr.
+        """
         texts = [self.title, self.note, *self.headings]
         for row in self.rows:
             texts += [row.left, row.right, *row.beneath, *row.tags]
@@ -83,7 +87,7 @@ class Sheet:
             canvas = FigureCanvasAgg(self._drawn())
             canvas.draw()
             page = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-            page.save(temporary, format="PNG", compress_level=9)
+            page.save(temporary, format="PNG", compress_level=9, pnginfo=about)
 
     def _drawn(self) -> Figure:
         size = self.rows[0].pictures.shape[-1]
