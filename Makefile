@@ -49,6 +49,9 @@ watch: setup  ## Show the training that goes on in this folder, on a page that r
 app: setup  ## Open the app at http://127.0.0.1:8501: a sentence in, pictures out (ARGS="--server.port 8502")
 	@PYTHONPATH=src streamlit run src/textbloom/app/streamlit_app.py $(ARGS)
 
+watch: setup  ## Show the training that goes on in this folder, on a page that renews itself (ARGS="--port 8601")
+	@PYTHONPATH=src python -m textbloom.report.watch $(ARGS)
+
 pr-report: setup  ## Compare parameters, metrics and pictures with those of BASE=main, as a pull request's review does
 	@PYTHONPATH=src python -m textbloom.report.pull_request --base $(BASE) --head $(HEAD)
 

@@ -67,4 +67,4 @@ async def page(browser: str, profile: Path, url: str, width: int, height: int, d
             yield shown
     finally:
         running.terminate()
-        running.wait()
+        running.communicate()
