@@ -43,9 +43,6 @@ repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are wri
 exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of that name; params.yaml stays as it is
 	@$(RUN) exp $(SETTINGS) --dvc $(ARGS)
 
-watch: setup  ## Show the training that goes on in this folder, on a page that renews itself (ARGS="--port 8601")
-	@PYTHONPATH=src python -m textbloom.report.watch $(ARGS)
-
 app: setup  ## Open the app at http://127.0.0.1:8501: a sentence in, pictures out (ARGS="--server.port 8502")
 	@PYTHONPATH=src streamlit run src/textbloom/app/streamlit_app.py $(ARGS)
 
