@@ -1,14 +1,17 @@
 """The console script: sentences to a picture file, and one line for what it cannot do."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from textbloom.app import cli
-from textbloom.app.models import SHIPPED
+from textbloom.app.models import OWN, SHIPPED, open_model
 from textbloom.sampling.text_to_image import TextToImage
 from textbloom.text import pretrained
 
@@ -61,15 +64,15 @@ def test_a_project_that_has_trained_nothing_draws_with_the_shipped_model(tmp_pat
     cli.main(["generate", "a yellow flower", "--count", "2", "--out", "named.png", "--model", SHIPPED])
     folder = f"shipped/{SHIPPED}"
     cli.main(["generate", "a yellow flower", "--count", "2", "--out", "folder.png", "--model", folder])
-    default, *others = (Path(name).read_bytes() for name in ("default.png", "named.png", "folder.png"))
-    assert others == [default, default]
+    default, *others = (np.array(Image.open(name)) for name in ("default.png", "named.png", "folder.png"))
+    assert all((other == default).all() for other in others)
 
 
 def test_what_a_project_has_trained_comes_before_what_was_shipped(project):
     shutil.copytree(ROOT / "shipped", project / "shipped")
     cli.main(["generate", "a yellow flower", "--out", "own.png"])
     cli.main(["generate", "a yellow flower", "--out", "shipped.png", "--model", SHIPPED])
-    assert Path("own.png").read_bytes() != Path("shipped.png").read_bytes()
+    assert not np.array_equal(np.array(Image.open("own.png")), np.array(Image.open("shipped.png")))
 
 
 def test_a_model_that_is_not_there_is_one_line(project):
@@ -85,3 +88,61 @@ def test_a_shipped_model_sees_its_colour_in_the_caption():
         (each[:, 1, 16:48, 16:48].mean() / each[:, 0, 16:48, 16:48].mean()).item() for each in (red, yellow)
     ]
     assert green_by_red[0] < 0.6 < green_by_red[1]
+
+
+def test_a_file_of_sentences_becomes_single_pictures_that_say_how_they_were_made(project):
+    Path("sentences.txt").write_text("a pink flower\n\n  a blue one\n", encoding="utf-8")
+    cli.main(["generate", "--file", "sentences.txt", "--out", "made", "--count", "2", "--seed", "3", "--device", "cpu"])
+    assert sorted(path.name for path in Path("made").iterdir()) == [f"000{n}-{m}.png" for n in (1, 2) for m in (1, 2)]
+    expected = open_model(OWN).pictures(["a pink flower", "a blue one"], seed=3, count=2)
+    with Image.open("made/0002-1.png") as picture:
+        assert picture.text["Description"] == "a blue one"
+        assert json.loads(picture.text["Comment"])["number"] == 2
+        assert torch.equal(torch.from_numpy(np.array(picture)).permute(2, 0, 1), expected[2])
+
+
+def test_sentences_come_from_standard_input_too(project, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("a rosé flower\n".encode())))
+    cli.main(["generate", "--file", "-", "--out", "piped.png"])
+    with Image.open("piped.png") as picture:
+        assert picture.text["Description"] == "a rosé flower"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", "a.png"], "say what to draw"),
+        (["--file", "nowhere.txt", "--out", "a.png"], "nowhere.txt: No such file or directory"),
+        (["--file", "latin.txt", "--out", "a.png"], "latin.txt: byte 4 is not UTF-8"),
+        (["--file", "empty.txt", "--out", "a.png"], "empty.txt holds no sentence"),
+        (["a flower\udcff", "--out", "a.png"], "a sentence is not UTF-8"),
+        (["a flower", "--out", "params.yaml/a.png"], "name a folder that can be written to"),
+        (["a flower", "--out", "a.png", "--count", "2000000000"], "more than the 1000 of one sheet"),
+    ],
+)
+def test_what_generate_cannot_read_or_write_is_one_line(project, arguments, said):
+    Path("latin.txt").write_bytes(b"ros\xe9\n")
+    Path("empty.txt").write_text("\n")
+    assert said in refusal("generate", *arguments)
+
+
+def test_presets_are_listed_with_what_they_are(project, capsys):
+    shutil.copytree(ROOT / "presets", "presets")
+    cli.main(["presets"])
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == sorted(path.stem for path in Path("presets").iterdir())
+    assert all(len(line.split()) > 3 for line in listed)
+
+
+def test_doctor_names_what_is_there_and_what_is_wrong_with_the_mend(project, capsys):
+    shutil.copy(ROOT / "requirements.lock", ".")
+    cli.main(["doctor"])
+    said = capsys.readouterr().out
+    assert "✓ packages as in requirements.lock" in said and "models that draw: this project" in said
+    assert "pictures: not yet there; `make repro` prepares them" in said
+    Path("requirements.lock").write_text("torch==0.1 \\\n")
+    Path("params.yaml").write_text("seed: 1\n")
+    assert "✗" in refusal("doctor")
+    said = capsys.readouterr().out
+    assert "✗ torch: not the versions of requirements.lock: run `make setup`" in said
+    assert "✗ params.yaml: portable: missing" in said

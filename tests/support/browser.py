@@ -52,8 +52,9 @@ async def page(browser: str, profile: Path, url: str, width: int, height: int, d
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
     running = subprocess.Popen([*command, f"--user-data-dir={profile}"], stderr=subprocess.PIPE, text=True)
     try:
-        assert running.stderr is not None
-        said = await asyncio.to_thread(lambda: next(line for line in running.stderr if "listening on" in line))
+        errors = running.stderr
+        assert errors is not None
+        said = await asyncio.to_thread(lambda: next(line for line in errors if "listening on" in line))
         port = said.split("127.0.0.1:")[1].split("/")[0]
         new = Request(f"http://127.0.0.1:{port}/json/new", method="PUT")
         target = json.loads(await asyncio.to_thread(lambda: urlopen(new).read()))

@@ -1,6 +1,7 @@
 """The console script `textbloom`: parameters from the shell, pictures from sentences."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     change.set_defaults(run=_params)
 
-    generate = commands.add_parser("generate", help="pictures of a sentence from the trained generator")
-    generate.add_argument("text", nargs="+", help="one sentence, or several, each in quotes")
-    generate.add_argument("--out", type=Path, required=True, help="the PNG to write")
+    presets = commands.add_parser("presets", help="the presets that `make repro PRESET=…` knows, and what each is")
+    presets.set_defaults(run=_presets)
+
+    doctor = commands.add_parser("doctor", help="what is installed, trained and missing here, and the mend")
+    doctor.set_defaults(run=_doctor)
+
+    generate = commands.add_parser(
+        "generate",
+        help="pictures of sentences from a trained generator",
+        description="Pictures of sentences from a trained generator. Each file says in its text chunks what it shows, "
+        "and by which model and seed.",
+        epilog="example: textbloom generate 'a pink flower' 'a white flower with a yellow centre' --out flowers.png",
+    )
+    generate.add_argument("text", nargs="*", help="one sentence, or several, each in quotes")
+    generate.add_argument("--file", help="a text file of sentences, one a line; - for standard input")
+    generate.add_argument(
+        "--out", type=Path, required=True, help="a PNG for one sheet with captions, or a folder for single pictures"
+    )
     generate.add_argument("--count", type=int, default=4, help="pictures a sentence (default 4)")
     generate.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    generate.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU if any")
     generate.add_argument(
         "--model",
         help=f"the name of a folder in {config.SHIPPED}/ or of a DVC experiment, or a trained folder; by default what "
@@ -57,21 +74,32 @@ def _params(options: argparse.Namespace) -> None:
         pipeline.write(options.preset, options.overrides)
 
 
-def _generate(options: argparse.Namespace) -> None:
-    # Imported here, so that `textbloom params` does not wait for torch.
-    from textbloom.app.models import names, open_model
-    from textbloom.viz.png import chunks
-    from textbloom.viz.samples import caption_grid
+def _presets(options: argparse.Namespace) -> None:
+    for path in sorted(config.PRESETS.glob("*.yaml")):
+        comment = [line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        print(f"{path.stem:28} {comment[0]}")
 
+
+def _doctor(options: argparse.Namespace) -> None:
+    from textbloom.app import doctor
+
+    if not doctor.report():
+        raise errors.UserError("see to what is marked ✗ above")
+
+
+def _generate(options: argparse.Namespace) -> None:
     if options.count < 1:
         raise errors.UserError(f"--count: expected at least 1, got {options.count}")
-    if options.out.suffix.lower() != ".png":
-        raise errors.UserError(f"--out: expected a name that ends in .png, got {options.out}")
-    model = options.model or names()[0]
-    pictures = open_model(model).pictures(options.text, options.seed, options.count)
-    captions = [text for text in options.text for _ in range(options.count)]
-    about = {"count": options.count, "model": model, "seed": options.seed}
-    caption_grid(pictures, captions, columns=options.count).save(options.out, chunks("\n".join(options.text), about))
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # Imported here, so that `textbloom params` does not wait for torch, and torch sees the device.
+    from textbloom.app.generate import generate, sentences
+    from textbloom.core import runtime
+
+    if options.device == "cuda" and runtime.device().type != "cuda":
+        raise errors.UserError("--device: there is no CUDA device here; leave it out")
+    texts = sentences(options.text, options.file)
+    generate(texts, options.out, options.count, options.seed, options.model)
 
 
 def _compare(options: argparse.Namespace) -> None:

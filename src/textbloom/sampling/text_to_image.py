@@ -1,6 +1,6 @@
 """Sentences to pictures: a trained generator together with the encoder that it was trained with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -38,6 +38,17 @@ class TextToImage:
         `seed` decides the noise. Raises UserError for an empty sentence.
         """
         return self.generator.sample(self.embeddings(sentences).repeat_interleave(count, dim=0), seed)
+
+    def one_by_one(self, sentences: Sequence[str], seed: int, count: int) -> Iterator[tuple[int, str, Tensor]]:
+        """The same pictures in the same order, made as they are asked for: number, sentence, uint8 [3, S, S]."""
+        noise = self.generator.noise(len(sentences) * count, seed)
+        for start in range(0, len(sentences), _BATCH):
+            some = sentences[start : start + _BATCH]
+            for offset, (sentence, embedding) in enumerate(zip(some, self.embeddings(some), strict=True), start):
+                own = noise[offset * count : (offset + 1) * count]
+                drawn = self.generator.sample(embedding.expand(count, -1), seed, noise=own)
+                for number, picture in enumerate(drawn, offset * count):
+                    yield number, sentence, picture
 
     def embeddings(self, sentences: Sequence[str]) -> Tensor:
         """What the generator takes for each sentence, [len(sentences), D]. Raises UserError for an empty sentence."""
