@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from textbloom import models
+from textbloom import config, models
 from textbloom.core.trained_folder import save_networks
 from textbloom.text import pretrained
 
@@ -21,8 +21,8 @@ def project(tmp_path, monkeypatch):
     shutil.copy(ROOT / "params.yaml", tmp_path)
     generator, discriminator = models.build(**NETWORK)
     averaged, _ = models.build(**NETWORK)
-    metadata = pretrained.load("all-MiniLM-L6-v2").metadata
-    config = {"network": NETWORK, "encoder": metadata}
-    save_networks(tmp_path / "models/base", generator, averaged, discriminator, config)
     monkeypatch.chdir(tmp_path)
+    e = config.load().encoder
+    made_of = {"network": NETWORK, "encoder": pretrained.load(e.name, layers=e.layers).metadata}
+    save_networks(tmp_path / "models/base", generator, averaged, discriminator, made_of)
     return tmp_path
