@@ -54,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     generate.set_defaults(run=_generate)
 
+    taken = commands.add_parser("export", help="a generator to take away: safetensors, ONNX, a card and an example")
+    taken.add_argument("folder", type=Path, help="where to; a folder of that name is replaced")
+    taken.add_argument("--model", help="as for generate")
+    taken.set_defaults(run=_export)
+
     comparison = commands.add_parser("compare", help="trained systems side by side, by this project's held-out data")
     comparison.add_argument(
         "systems",
@@ -100,6 +105,14 @@ def _generate(options: argparse.Namespace) -> None:
         raise errors.UserError("--device: there is no CUDA device here; leave it out")
     texts = sentences(options.text, options.file)
     generate(texts, options.out, options.count, options.seed, options.model)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from textbloom.app import export, models
+
+    if options.folder.is_dir() and not (options.folder / export.ONNX).is_file():
+        raise errors.UserError(f"{options.folder} holds something else: name a folder that is not there yet")
+    export.export(options.model or models.names()[0], options.folder)
 
 
 def _compare(options: argparse.Namespace) -> None:
