@@ -19,7 +19,7 @@ ARGS ?=
 RUN = PYTHONPATH=src python -m textbloom.app.pipeline
 SETTINGS = $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
 
-.PHONY: help setup repro exp app watch pr-report report test lint bench lock
+.PHONY: help setup repro exp app watch pr-report report reference test lint bench lock
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ pr-report: setup  ## Compare parameters, metrics and pictures with those of BASE
 
 report: setup  ## One HTML file about the current run, or about DVC experiments side by side (EXPS="a b c")
 	@PYTHONPATH=src python -m textbloom.report.page $(EXPS)
+
+reference: setup  ## Write docs/reference.md, the parameters and metrics, from the code
+	@PYTHONPATH=src python -m textbloom.report.reference
 
 test: setup  ## Run the test suite (ARGS="-k name" for a part)
 	python -m pytest $(ARGS)

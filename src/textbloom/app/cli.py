@@ -80,9 +80,9 @@ def _params(options: argparse.Namespace) -> None:
 
 
 def _presets(options: argparse.Namespace) -> None:
-    for path in sorted(config.PRESETS.glob("*.yaml")):
-        comment = [line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        print(f"{path.stem:28} {comment[0]}")
+    for name in config.presets():
+        first = (config.PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+        print(f"{name:28} {first.removeprefix('#').strip()}")
 
 
 def _doctor(options: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ class Measure(NamedTuple):
 
 
 # Patterns of names; the first that fits counts.
-_TABLE = {
+MEASURES = {
     "n_*": Measure(Kind.CONDITION, "number of pictures"),
     # What values are read against.
     "*_real": Measure(Kind.REFERENCE, "the same for real pictures: the ceiling"),
@@ -60,7 +60,7 @@ _TABLE = {
 def measure(name: str) -> Measure | None:
     """The entry of a name of metrics/eval.json; None for one that the table does not know."""
     plain = name.removesuffix(SELF_JUDGED)
-    return next((entry for pattern, entry in _TABLE.items() if fnmatchcase(plain, pattern)), None)
+    return next((entry for pattern, entry in MEASURES.items() if fnmatchcase(plain, pattern)), None)
 
 
 def is_condition(name: str) -> bool:
