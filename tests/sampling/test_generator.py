@@ -59,7 +59,7 @@ def test_embeddings_of_another_length_are_refused(tmp_path):
 
 
 def test_a_folder_without_a_config_or_of_another_network_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"config\.json is missing: run `make repro` to train a generator"):
+    with pytest.raises(UserError, match=r"config\.json is missing: run `make repro`, which trains a generator"):
         load_generator(tmp_path, "ema")
     saved(tmp_path, networks(), {"network": NETWORK})
     for changed in ({"features": 8}, {"name": "unknown"}, {"unknown": 1}):

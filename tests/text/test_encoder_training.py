@@ -231,7 +231,8 @@ def test_the_stage_learns_from_the_photo_features_and_writes_encoder_and_measure
     config.apply(None, ["encoder.name=bag-of-ngrams", "encoder_training.epochs=1"])
     table = rows(["red", "blue", "pink"], ["train", "val", "test"])
     config.CAPTIONS.parent.mkdir()
-    table.assign(caption_index=0).to_csv(config.CAPTIONS, index=False)
+    columns = ["image_id", "class_id", "split", "caption_index", "caption"]
+    table.assign(caption_index=0).to_csv(config.CAPTIONS, index=False, columns=columns)
     features = {group: torch.rand(9, 400) for group in joint_embedding.WEIGHTS}
     save_tensors(config.PHOTO_FEATURES, features, {"picture_features": "some", "pretrained": PRETRAINED})
     runpy.run_path(str(ROOT / "stages/text_encoder.py"), run_name="__main__")
