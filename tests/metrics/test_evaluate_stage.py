@@ -115,7 +115,7 @@ def test_a_generator_that_always_paints_the_same_is_far_off(project, monkeypatch
     [
         (["evaluate.samples=121"], r"evaluate\.samples: 121 is more than the 120 test pictures"),
         (["evaluate.extractor=resnet"], r"evaluate\.extractor: 'resnet' is unknown; there are: classifier, clip"),
-        (["evaluate.layer='9'"], r"evaluate\.layer: coarse has no layer '9'"),
+        (["evaluate.layer=9"], r"evaluate\.layer: coarse has no layer '9'"),
         (["evaluate.weights=w.pth"], r"evaluate\.weights: coarse takes no local file"),
         (["evaluate.extractor=classifier"], r"real_features\.safetensors is of another extractor.*`make repro`"),
     ],
@@ -130,7 +130,7 @@ def test_bad_parameters_are_refused_in_one_line_and_the_earlier_record_stays(pro
 
 
 def test_too_few_training_pictures_are_refused(project):
-    config.CAPTIONS.write_text(config.CAPTIONS.read_text().replace(",train,", ",unused,", 21))
+    config.CAPTIONS.write_text(config.CAPTIONS.read_text().replace(",train,", ",test,", 21))
     with pytest.raises(SystemExit, match=r"evaluate\.samples: 110 is more than the 109 training pictures"):
         run_stage()
 
