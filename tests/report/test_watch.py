@@ -108,7 +108,11 @@ def test_without_a_run_the_page_says_so(tmp_path):
 
 def test_make_watch_starts_it_with_its_arguments():
     told = subprocess.run(
-        ["make", "-n", "-o", "setup", "watch", "ARGS=--port 8601"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "-o", "setup", "watch", "ARGS=--port 8601"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert told.strip() == "PYTHONPATH=src python -m textbloom.report.watch --port 8601"
 
