@@ -68,8 +68,8 @@ lint: setup  ## Check style, types and the workflows of GitHub Actions (with act
 	zizmor --offline --quiet .github
 	if command -v actionlint > /dev/null; then actionlint; fi
 
-bench: setup  ## Time decoding, encoding, training and the stages against plain code, on a quiet machine
-	@for what in images encode results switches; do echo "== $$what"; PYTHONPATH=src python benchmarks/$$what.py; done
+bench: setup  ## Time decoding, encoding, the app, training and the stages against plain code, on a quiet machine
+	@for what in images encode app results switches; do echo "== $$what"; PYTHONPATH=src python benchmarks/$$what.py; done
 
 lock: setup  ## Renew requirements.lock from pyproject.toml (newest versions, hashed)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade --extra dev pyproject.toml -o requirements.lock
