@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 from support import icc
 from support import tiny_flowers as tiny
 from support.pictures import array, encoded, photo
@@ -270,3 +270,61 @@ def test_a_small_box_in_a_large_jpeg_keeps_its_detail():
 def test_a_box_outside_its_picture_is_named(box):
     with pytest.raises(UserError, match=r"photo a: its box .*400 × 300.*images\.box_share"):
         decode(Photo(1, "a", encoded(coordinates(400, 300)), box), 64, "stretch", 0.75)
+
+
+def frames(*greys: int) -> list[Image.Image]:
+    """Frames whose left half is white and whose right half has these greys."""
+    made = [Image.new("RGB", (64, 64), (255, 255, 255)) for _ in greys]
+    for frame, grey in zip(made, greys, strict=True):
+        frame.paste((grey, grey, grey), (32, 0, 64, 64))
+    return made
+
+
+def animated(format: str, *greys: int) -> bytes:
+    first, *others = frames(*greys)
+    lossless = {"lossless": True} if format == "WEBP" else {"quality": 100} if format == "AVIF" else {}
+    return encoded(first, format, save_all=True, append_images=others, duration=100, **lossless)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+@pytest.mark.parametrize(
+    ("greys", "shown"),
+    [((255, 250, 130, 0, 10), 0), ((255, 100, 0), 100), ((40, 0, 20), 40), ((200, 230), 200), ((255, 255), 255)],
+    ids=["fades in slowly", "fades in fast", "begins at once", "fades out", "stays blank"],
+)
+def test_an_animation_gives_its_first_frame_that_shows_something(format, greys, shown):
+    decoded = decode(photo(animated(format, *greys)), 64)
+    assert abs(int(decoded[0, 32, 56]) - shown) <= 3
+    assert decoded[0, 32, 8] >= 252
+
+
+def test_an_animation_that_fades_in_from_transparent_is_seen_on_white():
+    clear, red = Image.new("RGBA", (64, 64)), Image.new("RGBA", (64, 64))
+    red.paste((255, 0, 0, 255), (0, 0, 32, 64))
+    data = encoded(clear, "PNG", save_all=True, append_images=[red])
+    assert corner_colours(decode(photo(data), 64)) == [RED, WHITE, RED, WHITE]
+
+
+def test_further_pages_and_previews_are_no_animation():
+    blank, full = frames(255, 0)
+    data = encoded(blank, "TIFF", save_all=True, append_images=[full])
+    assert decode(photo(data), 64).min() == 255
+
+
+def test_what_a_png_says_about_itself_may_be_long_but_not_endless():
+    for length, chunks in ((5, 1), (70, 1), (40, 2)):
+        about = PngImagePlugin.PngInfo()
+        for number in range(chunks):
+            about.add_text(f"prompt {number}", "x" * (length << 20), zip=True)
+        data = encoded(smooth(64, 64), pnginfo=about)
+        if length * chunks < 64:
+            np.testing.assert_array_equal(decode(photo(data), 64), array(smooth(64, 64)))
+        else:
+            with pytest.raises(UserError, match=r"image_00001\.jpg cannot be decoded \(.*(?i:text)"):
+                decode(photo(data), 64)
+
+
+def test_bytes_of_another_kind_are_named_without_the_address_of_a_buffer():
+    for data in (b"<html>", encoded(smooth(64, 64), "PPM")):
+        with pytest.raises(UserError, match=r"\(its bytes are of none of the kinds JPEG, PNG, .*, AVIF\)"):
+            decode(photo(data), 64)

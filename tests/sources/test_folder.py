@@ -212,8 +212,11 @@ WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
             r"line 4: b\.jpg is of class 'two' here and of 'one' above",
         ),
         (with_file("b.txt", "x"), r"both captions\.csv and b\.txt caption a picture: keep one of the two forms"),
-        (with_file("b.jpg", b""), r"b\.jpg is no picture of the kind its name says"),
-        (with_file("b.jpg", b"<html>"), r"b\.jpg is no picture of the kind its name says .*: save it anew"),
+        (with_file("b.jpg", b""), r"b\.jpg cannot be read as a picture"),
+        (
+            with_file("b.jpg", b"<html>"),
+            r"b\.jpg cannot be read as a picture \(its bytes are of none of the kinds JPEG, .*\): save it anew, as",
+        ),
         (without("captions.csv"), r"a\.jpg has no caption: write a/a\.txt beside it, .* or give the folder a captions"),
         (lambda mine: shutil.rmtree(mine), r"data\.path: .*mine holds no picture"),
         (

@@ -10,10 +10,10 @@ from math import ceil
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps, ImageSequence, ImageStat, PngImagePlugin, UnidentifiedImageError
 
 from textbloom.core.errors import UserError
-from textbloom.data.archives import MEND
+from textbloom.data.archives import MEMBER_BYTES, MEND
 from textbloom.data.base import Photo
 
 Fit = Literal["stretch", "crop", "pad"]
@@ -23,7 +23,20 @@ Region = tuple[float, float, float, float]  # left, top, right, bottom, in pixel
 # Against plain Lanczos, photos of short side 500 px differ by 0.23 grey levels in the mean at 64 px, by 0.07 at 128 px.
 GAP = 3.0
 
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+_ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")  # the further frames of other files are pages and previews
 _SRGB = ImageCms.createProfile("sRGB")
+
+# What programs write into a PNG about it, unpacked: Pillow would refuse the picture for more than 1 MiB.
+PngImagePlugin.MAX_TEXT_CHUNK = MEMBER_BYTES
+
+
+def opened(data: bytes) -> Image.Image:
+    """A picture of one of FORMATS, not yet decoded. Raises ValueError for other bytes, and Pillow's own errors."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:  # it names the buffer, by its address
+        raise ValueError(f"its bytes are of none of the kinds {', '.join(FORMATS)}") from None
 
 
 def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | None = None) -> np.ndarray:
@@ -32,13 +45,15 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
     `fit` brings its shape to a square: `stretch` squeezes it, as published; `crop` keeps the middle of the longer side;
     `pad` keeps the whole picture on white, which is what a page shows round it and what transparent pixels become.
     With `box_share`, in (0, 1], a photo with a box is first cut to a square round the box's centre in which the box's
-    longer side takes that share. The picture's edges clip the square, so that the share only grows.
+    longer side takes that share. The picture's edges clip the square, so that the share only grows. Of an animation the
+    first frame counts that shows something.
 
     Raises UserError, naming the photo, for bytes that are no whole picture, for one too large to be a photo, and for a
     box outside the picture.
     """
     try:
-        with Image.open(io.BytesIO(photo.data)) as image:
+        with opened(photo.data) as image:
+            _pass_over_blank_frames(image)
             region = (0.0, 0.0, float(image.width), float(image.height))
             if box_share is not None and photo.box is not None:
                 region = _round_box(photo, image, box_share)
@@ -46,6 +61,14 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
     except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
         raise UserError(f"photo {photo.member} cannot be decoded ({error}): replace your picture, or {MEND}") from None
     return np.asarray(square).transpose(2, 0, 1)
+
+
+def _pass_over_blank_frames(image: Image.Image) -> None:
+    """Turn an animation to its first frame that has half the contrast of its best one: many fade in from nothing."""
+    if image.format in _ANIMATIONS and getattr(image, "is_animated", False):
+        frames = (_opaque(frame).convert("L") for frame in ImageSequence.Iterator(image))
+        contrasts = [ImageStat.Stat(frame).stddev[0] for frame in frames]
+        image.seek(next(number for number, each in enumerate(contrasts) if each >= max(contrasts) / 2))
 
 
 def _round_box(photo: Photo, image: Image.Image, share: float) -> Region:

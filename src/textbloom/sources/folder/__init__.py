@@ -1,25 +1,22 @@
 """A person's own folder of captioned pictures, packed: from here on the pipeline reads the pack, which DVC keeps."""
 
 import csv
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unicodedata import normalize
-
-from PIL import Image
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
 from textbloom.core.progress import progress
 from textbloom.data.archives import MEMBER_BYTES, write_archive
 from textbloom.data.base import Options
+from textbloom.data.decoding import opened
 from textbloom.data.folder import CAPTIONS, PICTURES, Row
 from textbloom.sources.folder import captions
 from textbloom.sources.folder.captions import Captioned
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 
 def obtain(folder: Path, options: Options) -> dict[str, str]:
@@ -71,7 +68,7 @@ def _members(source: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         if len(data) > MEMBER_BYTES:
             raise UserError(f"{path} has more than {MEMBER_BYTES >> 20} MiB: scale it down")
         try:
-            Image.open(io.BytesIO(data), formats=_FORMATS).close()
+            opened(data).close()
         except Exception as error:  # Pillow raises nearly anything on bytes that are no picture
-            raise UserError(f"{path} is no picture of the kind its name says ({error}): save it anew") from None
+            raise UserError(f"{path} cannot be read as a picture ({error}): save it anew, as JPEG") from None
         yield f"pictures/{image_id:06d}{path.suffix.lower()}", data
