@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from textbloom.app import cli
+from textbloom.app.generate import sentences
 from textbloom.app.models import OWN, SHIPPED, open_model
 from textbloom.sampling.text_to_image import TextToImage
 from textbloom.text import pretrained
@@ -101,6 +102,11 @@ def test_a_file_of_sentences_becomes_single_pictures_that_say_how_they_were_made
         assert torch.equal(torch.from_numpy(np.array(picture)).permute(2, 0, 1), expected[2])
 
 
+def test_a_file_as_powershell_writes_it_is_read(tmp_path):
+    (tmp_path / "sentences.txt").write_bytes("a rosé flower\r\na blue one\r\n".encode("utf-16"))
+    assert sentences(["first"], str(tmp_path / "sentences.txt")) == ["first", "a rosé flower", "a blue one"]
+
+
 def test_sentences_come_from_standard_input_too(project, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("a rosé flower\n".encode())))
     cli.main(["generate", "--file", "-", "--out", "piped.png"])
@@ -113,7 +119,7 @@ def test_sentences_come_from_standard_input_too(project, monkeypatch):
     [
         (["--out", "a.png"], "say what to draw"),
         (["--file", "nowhere.txt", "--out", "a.png"], "nowhere.txt: No such file or directory"),
-        (["--file", "latin.txt", "--out", "a.png"], "latin.txt: byte 4 is not UTF-8"),
+        (["--file", "latin.txt", "--out", "a.png"], "latin.txt: line 1: byte 0xe9 is not UTF-8"),
         (["--file", "empty.txt", "--out", "a.png"], "empty.txt holds no sentence"),
         (["a flower\udcff", "--out", "a.png"], "a sentence is not UTF-8"),
         (["a flower", "--out", "params.yaml/a.png"], "name a folder that can be written to"),

@@ -23,7 +23,7 @@ def ids(records: list[Record]) -> list[int]:
 
 
 def test_lines_become_captions_in_order_and_blank_ones_are_skipped():
-    data = b"the petals are red\r\n\r\n  white  petals,\tyellow centre. \n\n"
+    data = b"the petals are red\r\n\r\n \xe2\x80\x8c \xe2\x80\x8d \n  white  petals,\tyellow centre. \n\n"
     assert captions.parse(data, "f") == ("the petals are red", "white petals, yellow centre.")
 
 
@@ -36,6 +36,11 @@ def test_lines_become_captions_in_order_and_blank_ones_are_skipped():
         ("no\u00a0break \u3000 wide", "no break wide"),
         ("line\u2028separator", "line separator"),
         ("bell\x07 and nul\x00", "bell and nul"),
+        ("\u202bright\u202c\u200f to left", "right to left"),
+        ("می\u200cخواهم", "می\u200cخواهم"),  # the half-space of Persian
+        ("\U0001f469\u200d\U0001f33e", "\U0001f469\u200d\U0001f33e"),  # woman and ear of rice: farmer
+        ("\U0001f3f4\U000e0067\U000e0062\U000e007f", "\U0001f3f4\U000e0067\U000e0062\U000e007f"),  # a flag's letters
+        ("\u200d loose joiners\u200c", "loose joiners"),
         ("Capitals, “quotes” — and 花!", "Capitals, “quotes” — and 花!"),
     ],
 )
@@ -49,9 +54,20 @@ def test_every_line_end_is_counted_when_a_bad_byte_is_named(end):
         captions.parse(end.join([b"one", "zw\u00f6lf".encode(), b"bad \xff byte"]), "f")
 
 
-def test_text_in_utf16_is_refused_at_its_first_line():
-    with pytest.raises(UserError, match="line 1: byte 0xff is not UTF-8"):
-        captions.parse("a flower\n".encode("utf-16"), "f")
+@pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_utf16_with_its_byte_order_mark_is_read_and_a_broken_end_of_it_named(mark, end):
+    data = f"\ufeffa rosé{end}花びら{end}".encode(mark)
+    assert captions.parse(data, "f") == ("a rosé", "花びら")
+    with pytest.raises(UserError, match=r"f: line 3: byte 0x.. is not UTF-16: save it as UTF-8"):
+        captions.parse(data + b"x", "f")
+
+
+def test_a_line_too_long_for_any_reader_is_named_with_its_mend():
+    longest = "x" * 131_072
+    assert captions.parse(f"a flower\n{longest}".encode(), "f") == ("a flower", longest)
+    with pytest.raises(UserError, match="f: line 2 has 131,073 characters: part it into lines"):
+        captions.parse(f"a flower\n{longest}x".encode(), "f")
 
 
 def test_a_copy_in_test_drives_its_twins_out_of_train_and_val():

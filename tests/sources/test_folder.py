@@ -18,6 +18,7 @@ from textbloom.data import captions, folder, registry, splits
 from textbloom.data.base import Entry, Options
 from textbloom.data.decoding import decode
 from textbloom.sources import folder as packing
+from textbloom.sources.folder import pictures
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "folder" / "example"
 
@@ -107,8 +108,23 @@ def test_without_a_class_column_folders_are_classes_and_an_empty_cell_is_none(mi
         lambda text: text.replace(b"file,caption,class", b" File , Caption,CLASS"),
         lambda text: text + b"\n,,\n\n",
         lambda text: text.replace(b"a/a.jpg", b"./a\\a.jpg"),
+        lambda text: text.replace(b",", b"\t"),
+        lambda text: b"sep=;\r\n" + text.replace(b",", b";"),
+        lambda text: b'"sep=,"\n\n' + text,
+        lambda text: text.replace(b",", b"\t").decode().encode("utf-16"),
     ],
-    ids=["byte order mark", "CRLF", "as spreadsheets save it", "header", "blank rows", "backslash"],
+    ids=[
+        "byte order mark",
+        "CRLF",
+        "as spreadsheets save it",
+        "header",
+        "blank rows",
+        "backslash",
+        "tabs",
+        "sep=",
+        "sep= in quotes",
+        "Excel's Unicode text",
+    ],
 )
 def test_what_spreadsheets_make_of_a_table_changes_nothing(mine, rewritten):
     expected = (packed(mine) / folder.CAPTIONS).read_bytes()
@@ -124,6 +140,59 @@ def test_captions_keep_commas_quotes_and_every_script_and_become_one_line(mine):
     assert [entry.captions for entry in folder.entries(pack)] == [("花びらは赤い; nan",), ('red, "round" and wide',)]
 
 
+def test_a_blank_before_a_quotation_mark_is_none_of_the_caption(mine):
+    (mine / "captions.csv").write_text('file, caption\n "b.jpg",  "red, wide"\na/a.jpg, a "pink" one\n')
+    assert [entry.captions for entry in folder.entries(packed(mine))] == [('a "pink" one',), ("red, wide",)]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            'file,caption\na/a.jpg,"a red one\nb.jpg,a blue one"\n',
+            r"lines 2 to 3 are one row, .* up to 'b\.jpg': close",
+        ),
+        (
+            'file,caption\na/a.jpg,x\na/a.jpg,"red\n"b.jpg", "blue"\n',
+            "lines 3 to 4: .*: look for an odd quotation mark",
+        ),
+        ('file;caption\nb.jpg;"a blue one\nb.jpg;seen; again"\na/a.jpg;x\n', r"lines 2 to 3 are one row"),
+        ('caption,file\n"a red one,a/a.jpg\na blue one",b.jpg\n', r"lines 2 to 3 are one row, .* up to 'a/a\.jpg'"),
+        ('file,caption\na/a.jpg,"x\nc.JPG,y"\nb.jpg,z\n', r"lines 2 to 3 are one row, .* up to 'c\.JPG'"),
+        ('file,caption\nb.jpg,x\na/a.jpg,"y\nb.jpg,z\n', "lines 3 to 5: unexpected end of data: look for an odd quot"),
+        ('file,caption\nb.jpg,x\na/a.jpg,"y" \n', "line 3: .*: look for an odd quotation mark, for a blank behind one"),
+        ("file,caption\nb.jpg,“red, wide”\na/a.jpg,y\n", """line 2: 3 fields .* holds a ',' into straight "quotes\""""),
+    ],
+)
+def test_a_quotation_mark_that_stays_open_swallows_no_row_and_every_other_odd_one_is_named(mine, table, message):
+    (mine / "captions.csv").write_text(table, encoding="utf-8")
+    refused(mine, rf"captions\.csv: {message}")
+
+
+@pytest.mark.parametrize(
+    ("picture", "text"),
+    [
+        ("IMG_1.JPG", "IMG_1.TXT"),
+        ("Ros\u00e9.jpg", "Rose\u0301.txt"),
+        ("e\u0301/Rose\u0301.jpg", "\u00e9/Ros\u00e9.Txt"),
+    ],
+)
+def test_a_text_captions_its_picture_in_either_form_of_unicode_and_with_its_ending_in_capitals(tmp_path, picture, text):
+    mine = fill(tmp_path / "mine", {picture: jpeg(1), text: "a rose"})
+    assert [entry.captions for entry in folder.entries(packed(mine))] == [("a rose",)]
+
+
+def test_names_that_are_not_the_same_are_kept_apart(tmp_path):
+    mine = fill(tmp_path / "mine", {"straße.jpg": jpeg(1), "strasse.jpg": jpeg(2), "Strasse.jpg": jpeg(3)})
+    fill(mine, {"straße.txt": "sharp", "strasse.txt": "double", "Strasse.txt": "large"})
+    captions = [("large",), ("double",), ("sharp",)]
+    assert [entry.captions for entry in folder.entries(packed(mine))] == captions
+    for text in mine.glob("*.txt"):
+        text.unlink()
+    fill(mine, {"Captions.CSV": "file,caption\nStrasse.jpg,large\nstraße.jpg,sharp\nstrasse.jpg,double\n"})
+    assert [entry.captions for entry in folder.entries(packed(mine))] == captions
+
+
 def test_a_name_may_be_composed_in_the_table_and_decomposed_on_the_disk(tmp_path):
     mine = fill(tmp_path / "mine", {"cafe\u0301.jpg": jpeg(1), "captions.csv": "file,caption\ncaf\u00e9.jpg,a cup\n"})
     assert folder.entries(packed(mine)) == [Entry(1, 0, ("a cup",))]
@@ -132,16 +201,22 @@ def test_a_name_may_be_composed_in_the_table_and_decomposed_on_the_disk(tmp_path
 def test_every_kind_of_picture_reaches_the_images_stage(tmp_path):
     mine, colours = tmp_path / "mine", {}
     mine.mkdir()
-    for number, suffix in enumerate(packing.SUFFIXES):
+    for number, suffix in enumerate(pictures.SUFFIXES):
         colours[suffix] = (20 * number, 100, 200)
         Image.new("RGB", (70, 80), colours[suffix]).save(mine / f"p{suffix}")
-        (mine / f"p{suffix}").rename(mine / f"{number}{suffix}")
-        (mine / f"{number}.txt").write_text("a plain colour")
+        (mine / f"p{suffix}").rename(mine / f"{number:02}{suffix}")
+        (mine / f"{number:02}.txt").write_text("a plain colour")
     photos = list(folder.photos(packed(mine)))
-    assert [photo.member for photo in photos] == [f"{n}{suffix}" for n, suffix in enumerate(packing.SUFFIXES)]
+    assert [photo.member for photo in photos] == [f"{n:02}{suffix}" for n, suffix in enumerate(pictures.SUFFIXES)]
     for photo, colour in zip(photos, colours.values(), strict=True):
         found = decode(photo, 64).reshape(3, -1).mean(1)
         assert np.abs(found - colour).max() < 4, photo.member
+
+
+def test_a_picture_of_a_kind_that_is_not_read_may_lie_beside_one_that_is(mine):
+    expected = (packed(mine) / folder.CAPTIONS).read_bytes()
+    fill(mine, {"b.HEIC": b"x", "a/a.cr2": b"x"})
+    assert (packed(mine) / folder.CAPTIONS).read_bytes() == expected
 
 
 def test_hidden_files_and_other_kinds_of_files_are_passed_over(mine):
@@ -198,20 +273,42 @@ WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
         (with_table(WHOLE.replace("b.jpg", "B.jpg")), r"line 2: .* 'B\.jpg': write 'b\.jpg', as in the folder"),
         (with_table(WHOLE.replace("b.jpg", "../b.jpg")), r"line 2: the folder has no picture '\.\./b\.jpg'"),
         (with_table(WHOLE + "b.jpg, \u200b\n"), r"line 4: b\.jpg has an empty caption: write one, or remove the line"),
-        (with_table(WHOLE + "b.jpg,one, two\n"), r'line 4: 3 fields where the header has 2: .* into "quotes"'),
+        (with_table(WHOLE + "b.jpg,one, two\n"), r'line 4: 3 fields where the header has 2: .* into straight "quotes"'),
         (with_table(WHOLE + "b.jpg\n"), r"line 4: 1 fields where the header has 2"),
-        (with_table(WHOLE + 'b.jpg,"open\n'), r"captions\.csv: line 4: .*look for an odd quotation mark"),
+        (with_table(WHOLE + 'b.jpg,"open\n'), r"captions\.csv: lines 4 to 5: .*look for an odd quotation mark"),
         (with_table("b.jpg,x\na/a.jpg,y\n"), r"line 1: expected file,caption or file,caption,class, got 'b"),
         (with_table("file,caption,label\nb.jpg,x,1\n"), r"line 1: expected .*, got 'file,caption,label'"),
         (with_table("file,caption,file\nb.jpg,x,b\n"), r"line 1: expected"),
         (with_table(""), r"line 1: expected"),
         (with_table(WHOLE.encode() + b"b.jpg,sch\xf6n\n"), r"captions\.csv: line 4: byte 0xf6 is not UTF-8: save"),
-        (with_table(WHOLE.encode("utf-16")), r"captions\.csv: line 1: byte 0xff is not UTF-8: save"),
+        (
+            with_table(WHOLE.encode("utf-16") + b"x"),
+            r"captions\.csv: line 4: byte 0x78 is not UTF-16: save it as UTF-8",
+        ),
+        (with_table(WHOLE + f"b.jpg,{'x' * 131_073}\n"), r"line 4: field larger than .*, or for a field too long"),
         (
             with_table("file,caption,class\nb.jpg,x,one\na/a.jpg,y,one\nb.jpg,z,two\n"),
             r"line 4: b\.jpg is of class 'two' here and of 'one' above",
         ),
-        (with_file("b.txt", "x"), r"both captions\.csv and b\.txt caption a picture: keep one of the two forms"),
+        (with_file("b.txt", "x"), r"both captions\.csv and b\.txt caption a picture: keep one of the two"),
+        (with_file("Captions.csv", "x"), r"both Captions\.csv and captions\.csv caption a picture: keep one"),
+        (with_table(WHOLE + "c.mp4,x\n"), r"line 4: the folder has no picture 'c\.mp4': add it, or remove the line"),
+        (
+            lambda mine: (with_file("c.mp4", "x")(mine), with_table(WHOLE + "c.mp4,x\n")(mine)),
+            r"line 4: the folder has no picture 'c\.mp4': convert the file to JPEG",
+        ),
+        (
+            with_file("c.HEIC", b"x"),
+            r"mine: c\.HEIC cannot be read: convert to JPEG, or take away, what ends in \.heic",
+        ),
+        (
+            lambda mine: fill(mine, {f"{n}.{kind}": b"x" for n in (1, 2) for kind in ("heic", "jxl")}),
+            r"mine: 1\.heic, 1\.jxl, 2\.heic and 1 more cannot be read: .* what ends in \.heic \.jxl",
+        ),
+        (
+            lambda mine: fill(mine, {"\u00e9.jpg": jpeg(3), "e\u0301.jpg": jpeg(4)}),
+            r"mine: 'e\\u0301\.jpg' and '\\xe9\.jpg' are read as one name: rename one",
+        ),
         (with_file("b.jpg", b""), r"b\.jpg cannot be read as a picture"),
         (
             with_file("b.jpg", b"<html>"),
@@ -235,6 +332,18 @@ def test_a_mistake_in_a_table_or_its_pictures_is_named_with_its_mend(mine, mista
     [
         (without("tulips/b.txt"), r"tulips/b\.jpg has no caption: write tulips/b\.txt beside it, one caption a line"),
         (without("tulips/b.jpg"), r"tulips/b\.txt has no picture of its name: add the picture, or take the text away"),
+        (
+            with_file("tulips/b.TXT", "x"),
+            r"both tulips/b\.TXT and tulips/b\.txt caption a picture: keep one of the two",
+        ),
+        (
+            lambda mine: (mine / "tulips/b.txt").rename(mine / "tulips/B.txt"),
+            r"tulips/b\.jpg has no caption: rename tulips/B\.txt to tulips/b\.txt, capitals too",
+        ),
+        (
+            lambda mine: (mine / "tulips/b.txt").rename(mine / "Captions.xlsx"),
+            r"tulips/b\.jpg has no caption: save Captions\.xlsx as captions\.csv, parted by commas",
+        ),
         (with_file("tulips/b.txt", " \n\n"), r"tulips/b\.txt: holds no caption, only blank lines"),
         (with_file("tulips/b.txt", b"ok\n\xff"), r"tulips/b\.txt: line 2: byte 0xff is not UTF-8"),
     ],

@@ -9,6 +9,7 @@ from textbloom.app.models import names, open_model
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
 from textbloom.core.progress import progress
+from textbloom.data.captions import lines
 from textbloom.viz import png
 from textbloom.viz.samples import caption_grid
 
@@ -16,23 +17,21 @@ AT_MOST = 1000  # pictures on one sheet: its memory, and nobody looks at more
 
 
 def sentences(given: Sequence[str], file: str | None) -> list[str]:
-    """The sentences of the command line, and one of each line that is not empty of a UTF-8 file; "-": standard input.
+    """The sentences of the command line, and one of each line that is not empty of a text file; "-": standard input.
 
     Raises UserError for none at all, and for a file that cannot be read.
     """
-    lines: list[str] = []
+    of_file: list[str] = []
     if file is not None:
         name = "standard input" if file == "-" else file
         try:
-            text = (sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name}: byte {error.start + 1} is not UTF-8: save it as UTF-8") from None
+            data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         except OSError as error:
             raise UserError(f"--file: {name}: {error.strerror}: correct the path") from None
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if not lines:
+        of_file = [line.strip() for line in lines(data, name) if line.strip()]
+        if not of_file:
             raise UserError(f"--file: {name} holds no sentence; write one a line")
-    found = [*given, *lines]
+    found = [*given, *of_file]
     if not found:
         raise UserError("say what to draw, such as: textbloom generate 'a pink flower' --out flower.png")
     if any("\udc80" <= letter <= "\udcff" for letter in "".join(found)):  # how Python spells bytes that are no text

@@ -1,5 +1,6 @@
 """Captions: reading caption files, choosing images and captions, and captions.csv, which every later stage follows."""
 
+import codecs
 import csv
 import hashlib
 import re
@@ -16,6 +17,13 @@ from textbloom.data.base import Photo, Record
 
 # str.splitlines would also split at separators that occur inside a line, such as U+2028.
 _LINE_END = re.compile(r"\r\n?|\n")
+# Controls, and characters that only format: soft hyphens, marks of direction, spaces of no width. Not the joiners of
+# Persian and emoji (U+200C, U+200D) nor the letters of flags (U+E0020 to U+E007F), which belong to what is written.
+_INVISIBLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+_JOINERS = "\u200c\u200d"
+_LONGEST = csv.field_size_limit()  # characters; Python's reader refuses a longer field
 
 
 def read_files(archive: Path, wanted: re.Pattern[str]) -> dict[str, tuple[str, ...]]:
@@ -26,19 +34,33 @@ def read_files(archive: Path, wanted: re.Pattern[str]) -> dict[str, tuple[str, .
 
 def parse(data: bytes, name: str) -> tuple[str, ...]:
     """The captions of one file, in order; blank lines are skipped. Raises UserError, naming file and line."""
-    captions = tuple(caption for line in lines(data, name) if (caption := normalise(line)))
+    captions = []
+    for number, line in enumerate(lines(data, name), start=1):
+        caption = normalise(line)
+        if len(caption) > _LONGEST:
+            raise UserError(
+                f"{name}: line {number} has {len(caption):,} characters: part it into lines, a caption each"
+            )
+        if caption:
+            captions.append(caption)
     if not captions:
         raise UserError(f"{name}: holds no caption, only blank lines: give it at least one line of text")
-    return captions
+    return tuple(captions)
 
 
 def lines(data: bytes, name: str) -> list[str]:
-    """The lines of a UTF-8 file, byte order mark or not. Raises UserError naming the line that is not UTF-8."""
+    """The lines of a text in UTF-8, or in UTF-16 with its byte order mark, as Excel and PowerShell write it.
+
+    Raises UserError naming the line that is neither.
+    """
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "UTF-16" if utf16 else "UTF-8"
     try:
-        return _LINE_END.split(data.decode("utf-8-sig"))
+        return _LINE_END.split(data.decode(encoding).removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
-        line = len(_LINE_END.findall(data[: error.start].decode("utf-8", "replace"))) + 1
-        raise UserError(f"{name}: line {line}: byte 0x{data[error.start]:02x} is not UTF-8: save it as UTF-8") from None
+        line = len(_LINE_END.findall(data[: error.start].decode(encoding, "replace"))) + 1
+        byte = data[error.start]
+        raise UserError(f"{name}: line {line}: byte 0x{byte:02x} is not {encoding}: save it as UTF-8") from None
 
 
 def normalise(line: str) -> str:
@@ -48,8 +70,7 @@ def normalise(line: str) -> str:
     Letters, case and punctuation stay as written: the sentence encoder's own tokenizer decides about them.
     """
     composed = " ".join(unicodedata.normalize("NFC", line).replace("\ufffd", " ").split())
-    visible = "".join(char for char in composed if unicodedata.category(char) not in ("Cc", "Cf"))
-    return " ".join(visible.split())
+    return " ".join(_INVISIBLE.sub("", composed).split()).strip(_JOINERS + " ")
 
 
 def without_leaks(records: Sequence[Record], photos: Iterable[Photo]) -> tuple[list[Record], list[Record]]:

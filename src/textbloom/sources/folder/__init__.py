@@ -4,7 +4,6 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from unicodedata import normalize
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
@@ -13,10 +12,8 @@ from textbloom.data.archives import MEMBER_BYTES, write_archive
 from textbloom.data.base import Options
 from textbloom.data.decoding import opened
 from textbloom.data.folder import CAPTIONS, PICTURES, Row
-from textbloom.sources.folder import captions
+from textbloom.sources.folder import captions, pictures
 from textbloom.sources.folder.captions import Captioned
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 
 def obtain(folder: Path, options: Options) -> dict[str, str]:
@@ -27,14 +24,10 @@ def obtain(folder: Path, options: Options) -> dict[str, str]:
     """
     source = options.path
     names = list(_files(source))
-    pictures = sorted(
-        (name for name in names if Path(name).suffix.lower() in SUFFIXES), key=lambda name: normalize("NFC", name)
-    )
-    if not pictures:
-        raise UserError(f"data.path: {source} holds no picture ({' '.join(SUFFIXES)}): give the folder that does")
-    captioned = captions.read(source, pictures, {name for name in names if name.lower().endswith(".txt")})
-    _write_table(folder / CAPTIONS, pictures, captioned)
-    write_archive(folder / PICTURES, _members(source, pictures))
+    found = pictures.find(source, names)
+    captioned = captions.read(source, found, names)
+    _write_table(folder / CAPTIONS, found, captioned)
+    write_archive(folder / PICTURES, _members(source, found))
     return dict.fromkeys((CAPTIONS, PICTURES), "packed")
 
 

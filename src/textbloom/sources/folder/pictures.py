@@ -1,0 +1,61 @@
+"""Which files of a person's folder are its pictures, by the endings of their names."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
+
+from textbloom.core.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
+# Pictures too, of telephones, cameras and drawing programs, but of kinds that are not read.
+OTHERS = (
+    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
+    ".psd", ".xcf", ".svg", ".tga", ".ppm", ".pgm",
+)  # fmt: skip
+
+
+def find(source: Path, names: Iterable[str]) -> list[str]:
+    """The pictures among the files of `source`, given by their paths in it, sorted.
+
+    A picture of a kind that is not read may lie beside a copy that is: the photo IMG_1.HEIC beside IMG_1.jpg. Raises
+    UserError, naming them, for others, for a folder without pictures, and for two pictures whose names read the same.
+    """
+    names = sorted(names, key=composed)
+    pictures = [name for name in names if is_picture(name)]
+    read = {stem(name) for name in pictures}
+    unread = [name for name in names if _suffix(name) in OTHERS and stem(name) not in read]
+    if unread:
+        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+        raise UserError(
+            f"{source}: {', '.join(unread[:3])}{more} cannot be read: convert to JPEG, or take away, what ends in "
+            f"{' '.join(sorted(set(map(_suffix, unread))))}"
+        )
+    if not pictures:
+        raise UserError(f"data.path: {source} holds no picture ({' '.join(SUFFIXES)}): give the folder that does")
+    alike = defaultdict(list)
+    for picture in pictures:
+        alike[composed(picture)].append(picture)
+    for twins in alike.values():
+        if len(twins) > 1:
+            raise UserError(f"{source}: {' and '.join(map(ascii, twins))} are read as one name: rename one of the two")
+    return pictures
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is read as a picture."""
+    return _suffix(name) in SUFFIXES
+
+
+def composed(name: str) -> str:
+    """A name in the one form that all its spellings share: é may be one character, or e and an accent."""
+    return normalize("NFC", name)
+
+
+def stem(name: str) -> str:
+    """What a picture and its text have in common: the path without the ending, composed."""
+    return composed(str(PurePosixPath(name).with_suffix("")))
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
