@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, ImageSequence, ImageStat, PngImagePlugin, UnidentifiedImageError
 
 from textbloom.core.errors import UserError
+from textbloom.data import deep_greys
 from textbloom.data.archives import MEMBER_BYTES, MEND
 from textbloom.data.base import Photo
 
@@ -25,6 +26,8 @@ GAP = 3.0
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 _ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")  # the further frames of other files are pages and previews
+# Levels of a PNG's own bits, by how Pillow unpacks them.
+_TO_8_BITS = {"L;2": lambda level: level * 85, "L;4": lambda level: level * 17, "RGB;16B": lambda level: level >> 8}
 _SRGB = ImageCms.createProfile("sRGB")
 
 # What programs write into a PNG about it, unpacked: Pillow would refuse the picture for more than 1 MiB.
@@ -134,15 +137,22 @@ def _upright(square: Image.Image, image: Image.Image) -> Image.Image:
 
 def _opaque(image: Image.Image) -> Image.Image:
     """The picture as L, CMYK or RGB, what is transparent white as on a page."""
-    if image.mode.startswith(("I", "F")):  # deep greys, which Pillow would clip: 16 bits, or floats to 1 or to 255
-        levels = np.nan_to_num(np.asarray(image, np.float64))
-        white = 65535 if image.mode.startswith("I") else 1 if levels.max() <= 1 else 255
-        return Image.fromarray(np.rint(levels * (255 / white)).clip(0, 255).astype(np.uint8))
+    if deep_greys.is_deep(image):
+        return deep_greys.shown(image)
     mode = "CMYK" if image.mode == "CMYK" else "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
+        _scale_transparency(image)
         layered = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
     return image if image.mode == mode else image.convert(mode)  # `convert` copies even what it need not change
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Bring the one transparent level of a PNG to 8 bits, as Pillow does with the pixels but not with it."""
+    to_8_bits = _TO_8_BITS.get(image.tile[0].args) if image.format == "PNG" and image.tile else None
+    if to_8_bits:
+        levels = image.info["transparency"]
+        image.info["transparency"] = tuple(map(to_8_bits, levels)) if isinstance(levels, tuple) else to_8_bits(levels)
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
