@@ -69,7 +69,7 @@ def test_floats_may_leave_their_scale_by_a_little_as_sharpening_does():
     ids=["negative", "between scales", "beyond all scales", "around zero", "light of no fixed white", "infinite"],
 )
 def test_greys_that_fit_no_scale_are_refused_by_name(levels):
-    with pytest.raises(UserError, match=r"image_00001\.jpg.*greys go from .* to .*; save 8 bits of it"):
+    with pytest.raises(UserError, match=r"image_00001\.jpg has greys from .* to .*: save it with 8 bits$"):
         decode(photo(tiff(levels)), 64)
 
 

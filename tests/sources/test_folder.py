@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.pictures import encoded
 from support.tiny_flowers import jpeg
 
 from textbloom.core.errors import UserError
@@ -366,6 +367,14 @@ def test_a_picture_that_is_cut_short_is_named_as_in_the_folder_when_it_is_decode
     (mine / "a/a.jpg").write_bytes(jpeg(1)[:-200])
     with pytest.raises(UserError, match=r"photo a/a\.jpg"):
         decode(next(iter(folder.photos(packed(mine)))), 64)
+
+
+def test_a_huge_picture_is_refused_before_it_is_packed_unless_it_decodes_smaller(mine):
+    huge = Image.new("L", (12_000, 9_000))
+    fill(mine, {"b.jpg": encoded(huge, "JPEG", quality=50)})
+    assert [decode(photo, 64).shape for photo in folder.photos(packed(mine))] == [(3, 64, 64)] * 2
+    fill(mine, {"b.jpg": encoded(huge.convert("1"))})
+    refused(mine, r"b\.jpg has 108 megapixels, at most 89: scale it down$")
 
 
 def test_what_no_archive_may_hold_is_refused_before_it_is_packed(mine, monkeypatch):

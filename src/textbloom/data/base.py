@@ -43,6 +43,10 @@ class Photo:
     box: Box | None = None
 
 
+class UnfitError(ValueError):
+    """A sound picture that cannot be taken: what it has, and the mend, to stand behind its name."""
+
+
 class Dataset(Protocol):
     """How the archives of one data set are read: a module of these, whose functions raise UserError on bad archives."""
 

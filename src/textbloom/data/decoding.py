@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, ImageSequence, ImageStat, P
 from textbloom.core.errors import UserError
 from textbloom.data import deep_greys
 from textbloom.data.archives import MEMBER_BYTES, MEND
-from textbloom.data.base import Photo
+from textbloom.data.base import Photo, UnfitError
 
 Fit = Literal["stretch", "crop", "pad"]
 Region = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the stored picture
@@ -23,6 +23,9 @@ Region = tuple[float, float, float, float]  # left, top, right, bottom, in pixel
 # A photo may first shrink cheaply (JPEG's own down-scaling, box averages) to this many times the final side.
 # Against plain Lanczos, photos of short side 500 px differ by 0.23 grey levels in the mean at 64 px, by 0.07 at 128 px.
 GAP = 3.0
+
+PIXELS = 89_478_485  # that are held of one picture: Pillow's own bound, a quarter of a GiB of three channels
+Image.MAX_IMAGE_PIXELS = None  # Pillow would refuse a JPEG that is never held in its full size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 _ANIMATIONS = ("PNG", "WEBP", "GIF", "AVIF")  # the further frames of other files are pages and previews
@@ -35,11 +38,24 @@ PngImagePlugin.MAX_TEXT_CHUNK = MEMBER_BYTES
 
 
 def opened(data: bytes) -> Image.Image:
-    """A picture of one of FORMATS, not yet decoded. Raises ValueError for other bytes, and Pillow's own errors."""
+    """A picture of one of FORMATS, not yet decoded.
+
+    Raises UnfitError for one of too many pixels, ValueError for other bytes, and Pillow's own errors.
+    """
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:  # it names the buffer, by its address
         raise ValueError(f"its bytes are of none of the kinds {', '.join(FORMATS)}") from None
+    # A JPEG decodes smaller, line by line, unless it is a progressive one.
+    if image.format not in ("JPEG", "MPO") or image.info.get("progressive"):
+        _refuse_huge(image)
+    return image
+
+
+def _refuse_huge(image: Image.Image) -> None:
+    pixels = image.width * image.height
+    if pixels > PIXELS:
+        raise UnfitError(f"has {pixels / 1e6:.0f} megapixels, at most {PIXELS / 1e6:.0f}: scale it down")
 
 
 def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | None = None) -> np.ndarray:
@@ -51,8 +67,8 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
     longer side takes that share. The picture's edges clip the square, so that the share only grows. Of an animation the
     first frame counts that shows something.
 
-    Raises UserError, naming the photo, for bytes that are no whole picture, for one too large to be a photo, and for a
-    box outside the picture.
+    Raises UserError, naming the photo, for bytes that are no whole picture, for one too large to be a photo, for greys
+    of which none is known as white, and for a box outside the picture.
     """
     try:
         with opened(photo.data) as image:
@@ -61,7 +77,9 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
             if box_share is not None and photo.box is not None:
                 region = _round_box(photo, image, box_share)
             square = _upright(_square(image, region, size, fit), image)
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error) as error:
+    except UnfitError as error:
+        raise UserError(f"photo {photo.member} {error}") from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise UserError(f"photo {photo.member} cannot be decoded ({error}): replace your picture, or {MEND}") from None
     return np.asarray(square).transpose(2, 0, 1)
 
@@ -106,6 +124,7 @@ def _square(image: Image.Image, region: Region, size: int, fit: Fit) -> Image.Im
     width, height = image.size
     wanted = ceil(GAP * target[0] * width / (right - left)), ceil(GAP * target[1] * height / (bottom - top))
     drafted = image.draft(None, wanted)
+    _refuse_huge(image)
     # A drafted picture is rounded up to whole pixels: taken whole, no box may cut off the last ones.
     shrunk = drafted[1][2] / width if drafted else 1.0
     box = None if region == (0, 0, width, height) else (left * shrunk, top * shrunk, right * shrunk, bottom * shrunk)
@@ -141,18 +160,21 @@ def _opaque(image: Image.Image) -> Image.Image:
         return deep_greys.shown(image)
     mode = "CMYK" if image.mode == "CMYK" else "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
-        _scale_transparency(image)
-        layered = image.convert("RGBA")
+        layered = _with_transparency_of_8_bits(image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
     return image if image.mode == mode else image.convert(mode)  # `convert` copies even what it need not change
 
 
-def _scale_transparency(image: Image.Image) -> None:
-    """Bring the one transparent level of a PNG to 8 bits, as Pillow does with the pixels but not with it."""
-    to_8_bits = _TO_8_BITS.get(image.tile[0].args) if image.format == "PNG" and image.tile else None
-    if to_8_bits:
-        levels = image.info["transparency"]
-        image.info["transparency"] = tuple(map(to_8_bits, levels)) if isinstance(levels, tuple) else to_8_bits(levels)
+def _with_transparency_of_8_bits(image: Image.Image) -> Image.Image:
+    """The one transparent level of a PNG brought to 8 bits, as Pillow does with the pixels but not with it."""
+    unpacked_as = image.tile[0].args if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else None
+    to_8_bits = _TO_8_BITS.get(str(unpacked_as))
+    if to_8_bits is None:
+        return image
+    levels = image.info["transparency"]
+    image = image.copy()
+    image.info["transparency"] = tuple(map(to_8_bits, levels)) if isinstance(levels, tuple) else to_8_bits(levels)
+    return image
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

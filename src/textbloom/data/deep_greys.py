@@ -4,6 +4,8 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
+from textbloom.data.base import UnfitError
+
 _SIGNED = 2  # of SampleFormat, TIFF 6.0, section 19
 _WHITE_IS_ZERO = 0
 _OVERSHOOT = 0.1  # the share by which floats leave their scale where a program has sharpened or enlarged the picture
@@ -17,7 +19,7 @@ def shown(image: Image.Image) -> Image.Image:
     """The picture as L, what is transparent white.
 
     White is the end of the least scale that holds all levels: 1, 255 or 65,535 of floats; 255, 65,535 or all bits of
-    integers. Raises ValueError where that cannot be the picture's own.
+    integers. Raises UnfitError where that cannot be the picture's own.
     """
     levels = np.asarray(image)
     if image.mode == "F":
@@ -34,7 +36,7 @@ def shown(image: Image.Image) -> Image.Image:
     white = next((scale for scale in scales if most <= (1 + overshoot) * scale), 0)
     # A picture that a larger scale would make all but black is of another one.
     if not white or least < -overshoot * most or (white != scales[0] and most < darkest * white):
-        raise ValueError(f"its greys go from {least:g} to {most:g}, of which none is known as white; save 8 bits of it")
+        raise UnfitError(f"has greys from {least:g} to {most:g}, of which none is known as white: save it with 8 bits")
     if _tag(image, PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
         levels = white - levels
     levels[transparent] = white

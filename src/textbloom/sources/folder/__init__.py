@@ -9,7 +9,7 @@ from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
 from textbloom.core.progress import progress
 from textbloom.data.archives import MEMBER_BYTES, write_archive
-from textbloom.data.base import Options
+from textbloom.data.base import Options, UnfitError
 from textbloom.data.decoding import opened
 from textbloom.data.folder import CAPTIONS, PICTURES, Row
 from textbloom.sources.folder import captions, pictures
@@ -62,6 +62,8 @@ def _members(source: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
             raise UserError(f"{path} has more than {MEMBER_BYTES >> 20} MiB: scale it down")
         try:
             opened(data).close()
+        except UnfitError as error:
+            raise UserError(f"{path} {error}") from None
         except Exception as error:  # Pillow raises nearly anything on bytes that are no picture
             raise UserError(f"{path} cannot be read as a picture ({error}): save it anew, as JPEG") from None
         yield f"pictures/{image_id:06d}{path.suffix.lower()}", data
