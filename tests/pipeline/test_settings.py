@@ -1,6 +1,7 @@
 """Settings and results belong together: nothing is recorded, or stays, that is not of the run it seems to be of."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import yaml
 from support.dvc_project import ROOT, environment, ran
 
 from textbloom.app import pipeline
+from textbloom.core.errors import UserError
 
 # A pipeline of three stages that takes as long as a file says; the first stage reads seed and train.lr alone.
 PIPELINE = """
@@ -218,6 +220,37 @@ def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
     (folder.path / "slow.py").write_text(STAGE + "assert list(Path('pictures').iterdir())\n")
     folder.run("git", "commit", "-qam", "ignored")
     folder.make("exp", "PRESET=drawn-plain", "SET=data.dataset=folder data.path=pictures data.split=none")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda mine: Path(os.fsdecode(os.fsencode(mine) + b"/ros\xe9.jpg")).touch(),
+            r"ros\xe9.jpg: this name is not UTF-8",
+        ),
+        (lambda mine: Path(os.fsdecode(os.fsencode(mine) + b"/\xe9")).mkdir(), r"mine/\xe9: this name is not UTF-8"),
+        (
+            lambda mine: (mine / "daisies/b.jpg").symlink_to("b"),
+            "mine/daisies/b.jpg is a link that leads nowhere: correct",
+        ),
+        (lambda mine: (mine / ".hidden").symlink_to(".hidden"), "mine/.hidden is a link that leads nowhere"),
+        (lambda mine: os.mkfifo(mine / "pipe"), "mine/pipe is neither a file nor a folder: take it away"),
+        (shutil.rmtree, "mine is no folder: correct the path to your pictures"),
+    ],
+)
+def test_what_dvc_could_not_read_of_a_folder_is_named_before_it_tries(tmp_path, monkeypatch, spoil, said):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "docs/folder/example", "mine")
+    Path("mine/linked.jpg").symlink_to("daisies/white.jpg")
+    Path("mine/rosé.txt").touch()
+    settings = ["data.dataset=folder", "data.path=mine", "data.split=none"]
+    pipeline.write(None, settings)
+    spoil(Path("mine"))
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        pipeline.write(None, settings)
+    assert str(caught.value).isprintable() and str(caught.value).encode()
 
 
 def test_what_has_not_run_since_its_inputs_were_made_is_stale_and_so_is_what_reads_it():

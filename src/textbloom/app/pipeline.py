@@ -37,9 +37,23 @@ def write(preset: str | None, overrides: Sequence[str]) -> None:
 
 
 def _check(p: config.Params) -> None:
-    # DVC depends on this folder, and would only say that it cannot read it.
-    if p.data.dataset == "folder" and not Path(p.data.path).is_dir():
-        raise UserError(f"data.path: {p.data.path} is no folder: correct the path to your pictures")
+    if p.data.dataset == "folder":
+        _check_folder(Path(p.data.path))
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise UserError for what DVC, which reads all of a person's folder before any stage does, would stumble over."""
+    if not folder.is_dir():
+        raise UserError(f"data.path: {folder} is no folder: correct the path to your pictures")
+    for above, folders, names in os.walk(folder):
+        for path in (Path(above, name) for name in [*folders, *names]):
+            shown = os.fsencode(path).decode(errors="backslashreplace")
+            if shown != str(path):
+                raise UserError(f"data.path: {shown}: this name is not UTF-8: rename it")
+            if not path.exists():
+                raise UserError(f"data.path: {path} is a link that leads nowhere: correct it, or take it away")
+            if not path.is_file() and not path.is_dir():  # a pipe, for whose content DVC would wait for ever
+                raise UserError(f"data.path: {path} is neither a file nor a folder: take it away")
 
 
 def repro(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]) -> None:
