@@ -275,6 +275,7 @@ WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
         (with_table(WHOLE.replace("b.jpg", "../b.jpg")), r"line 2: the folder has no picture '\.\./b\.jpg'"),
         (with_table(WHOLE + "b.jpg, \u200b\n"), r"line 4: b\.jpg has an empty caption: write one, or remove the line"),
         (with_table(WHOLE + "b.jpg,one, two\n"), r'line 4: 3 fields where the header has 2: .* into straight "quotes"'),
+        (with_table(WHOLE + " ,x\n"), r"line 4: the folder has no picture '': add it, or remove the line"),
         (with_table(WHOLE + "b.jpg\n"), r"line 4: 1 fields where the header has 2"),
         (with_table(WHOLE + 'b.jpg,"open\n'), r"captions\.csv: lines 4 to 5: .*look for an odd quotation mark"),
         (with_table("b.jpg,x\na/a.jpg,y\n"), r"line 1: expected file,caption or file,caption,class, got 'b"),

@@ -79,7 +79,7 @@ def decode(photo: Photo, size: int, fit: Fit = "stretch", box_share: float | Non
             square = _upright(_square(image, region, size, fit), image)
     except UnfitError as error:
         raise UserError(f"photo {photo.member} {error}") from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except (LookupError, OSError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
         raise UserError(f"photo {photo.member} cannot be decoded ({error}): replace your picture, or {MEND}") from None
     return np.asarray(square).transpose(2, 0, 1)
 

@@ -81,8 +81,8 @@ def _from_table(path: Path, pictures: Sequence[str]) -> dict[str, Captioned]:
     known = {composed(picture): picture for picture in pictures}
     found: dict[str, Captioned] = {}
     for where, row in table.rows(path):
-        file = composed(str(PurePosixPath(row["file"].strip().replace("\\", "/"))))
-        picture = known.get(file)
+        file = composed(row["file"].strip().replace("\\", "/"))
+        picture = known.get(str(PurePosixPath(file)))
         if picture is None:
             raise UserError(f"{where}: the folder has no picture {file!r}: {_mend_of_row(path.parent, file, known)}")
         caption = normalise(row["caption"])
