@@ -102,9 +102,10 @@ def test_a_file_of_sentences_becomes_single_pictures_that_say_how_they_were_made
         assert torch.equal(torch.from_numpy(np.array(picture)).permute(2, 0, 1), expected[2])
 
 
-def test_a_file_as_powershell_writes_it_is_read(tmp_path):
-    (tmp_path / "sentences.txt").write_bytes("a rosé flower\r\na blue one\r\n".encode("utf-16"))
-    assert sentences(["first"], str(tmp_path / "sentences.txt")) == ["first", "a rosé flower", "a blue one"]
+def test_sentences_are_read_as_captions_are_in_utf16_of_powershell_too(tmp_path):
+    (tmp_path / "sentences.txt").write_bytes("a rose\u0301 flower\r\n\u200b\r\na  blue one\r\n".encode("utf-16"))
+    expected = ["the first", "a ros\u00e9 flower", "a blue one"]
+    assert sentences([" the\u00a0first"], str(tmp_path / "sentences.txt")) == expected
 
 
 def test_sentences_come_from_standard_input_too(project, monkeypatch):

@@ -9,7 +9,7 @@ from textbloom.app.models import names, open_model
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing
 from textbloom.core.progress import progress
-from textbloom.data.captions import lines
+from textbloom.data.captions import lines, normalise
 from textbloom.viz import png
 from textbloom.viz.samples import caption_grid
 
@@ -19,7 +19,8 @@ AT_MOST = 1000  # pictures on one sheet: its memory, and nobody looks at more
 def sentences(given: Sequence[str], file: str | None) -> list[str]:
     """The sentences of the command line, and one of each line that is not empty of a text file; "-": standard input.
 
-    Raises UserError for none at all, and for a file that cannot be read.
+    They take the form of the captions that a generator learned from. Raises UserError for none at all, and for a file
+    that cannot be read.
     """
     of_file: list[str] = []
     if file is not None:
@@ -28,10 +29,10 @@ def sentences(given: Sequence[str], file: str | None) -> list[str]:
             data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         except OSError as error:
             raise UserError(f"--file: {name}: {error.strerror}: correct the path") from None
-        of_file = [line.strip() for line in lines(data, name) if line.strip()]
+        of_file = [line for line in map(normalise, lines(data, name)) if line]
         if not of_file:
             raise UserError(f"--file: {name} holds no sentence; write one a line")
-    found = [*given, *of_file]
+    found = [*map(normalise, given), *of_file]
     if not found:
         raise UserError("say what to draw, such as: textbloom generate 'a pink flower' --out flower.png")
     if any("\udc80" <= letter <= "\udcff" for letter in "".join(found)):  # how Python spells bytes that are no text
