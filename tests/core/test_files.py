@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from support.pictures import POINTER
 
 from textbloom.core import errors, files, tensors
 from textbloom.core.errors import UserError
@@ -132,3 +133,11 @@ def test_failures_for_people_are_one_line_and_a_non_zero_exit(error, said):
 def test_a_fault_of_our_own_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         errors.run(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("read", [files.read_text, files.read_json, tensors.load_tensors, tensors.load_metadata])
+def test_a_pointer_of_git_lfs_is_told_from_a_damaged_file(tmp_path, read):
+    path = tmp_path / "generator.safetensors"
+    path.write_bytes(POINTER)
+    with pytest.raises(UserError, match=r"generator\.safetensors is only Git LFS's pointer .*: run `git lfs pull` in"):
+        read(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.hostile_server import Server, serving
+from support.pictures import POINTER
 
 from textbloom.core.errors import UserError
 from textbloom.data import download
@@ -178,6 +179,12 @@ def test_a_mirror_is_asked_for_the_published_name_and_nobody_else_is(server, pla
     for mirror in (f"http://127.0.0.1:{server.server_port}/whole", f"http://127.0.0.1:{server.server_port}/whole/"):
         place.get(url(server, "404"), md5=MD5, mirror=mirror)
     assert server.asked == ["/whole/x.tgz"] * 2
+
+
+def test_a_mirror_that_holds_only_a_pointer_of_git_lfs_is_told(place, tmp_path):
+    (tmp_path / "x.tgz").write_bytes(POINTER)
+    with pytest.raises(UserError, match=r"x\.tgz is only Git LFS's pointer to the file: run `git lfs pull`"):
+        place.get("http://unused.invalid/x.tgz", mirror=str(tmp_path))
 
 
 def test_a_folder_serves_as_a_mirror_and_keeps_its_files(place, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.pictures import encoded
+from support.pictures import POINTER, encoded
 from support.tiny_flowers import jpeg
 
 from textbloom.core.errors import UserError
@@ -376,6 +376,12 @@ def test_a_huge_picture_is_refused_before_it_is_packed_unless_it_decodes_smaller
     assert [decode(photo, 64).shape for photo in folder.photos(packed(mine))] == [(3, 64, 64)] * 2
     fill(mine, {"b.jpg": encoded(huge.convert("1"))})
     refused(mine, r"b\.jpg has 108 megapixels, at most 89: scale it down$")
+
+
+@pytest.mark.parametrize("name", ["b.jpg", "captions.csv"])
+def test_a_pointer_of_git_lfs_is_known_in_the_place_of_a_picture_or_its_captions(mine, name):
+    fill(mine, {name: POINTER})
+    refused(mine, rf"{name} is only Git LFS's pointer to the file: run `git lfs pull` in its folder$")
 
 
 def test_what_no_archive_may_hold_is_refused_before_it_is_packed(mine, monkeypatch):

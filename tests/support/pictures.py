@@ -9,6 +9,9 @@ from PIL import Image
 from support import tiny_flowers as tiny
 from textbloom.data.base import Photo
 
+# What Git LFS leaves in the place of a file.
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
+
 
 def photo(data: bytes, image_id: int = 1) -> Photo:
     return Photo(image_id, tiny.photo_name(image_id), data)

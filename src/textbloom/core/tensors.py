@@ -15,7 +15,7 @@ from safetensors.torch import save, save_file
 
 from textbloom.core import tables
 from textbloom.core.errors import FULL, UserError
-from textbloom.core.files import replacing
+from textbloom.core.files import refuse_pointer, replacing
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None) -> None:
@@ -86,4 +86,5 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
     except SafetensorError as error:
+        refuse_pointer(path)
         raise UserError(f"{path} is damaged ({error}): delete it and run `make repro`") from None

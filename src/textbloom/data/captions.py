@@ -10,7 +10,7 @@ from pathlib import Path
 
 from textbloom.core import tables
 from textbloom.core.errors import UserError
-from textbloom.core.files import replacing
+from textbloom.core.files import refuse_pointer, replacing
 from textbloom.core.tables import SPLITS
 from textbloom.data import archives
 from textbloom.data.base import Photo, Record
@@ -53,6 +53,7 @@ def lines(data: bytes, name: str) -> list[str]:
 
     Raises UserError naming the line that is neither.
     """
+    refuse_pointer(name, data)
     utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "UTF-16" if utf16 else "UTF-8"
     try:

@@ -18,6 +18,7 @@ from gdown.exceptions import DownloadError
 from pooch.utils import unique_file_name
 
 from textbloom.core.errors import FULL, UserError
+from textbloom.core.files import refuse_pointer
 from textbloom.core.progress import progress
 from textbloom.data.base import Options
 
@@ -127,6 +128,7 @@ def _from(address: str, name: str, md5: str | None, options: Options) -> Path:
         def download(address: str, output: str, _: object) -> None:
             bar.reset()
             if local:
+                refuse_pointer(address)
                 shutil.copyfile(address, output)
             elif address.startswith(DRIVE):
                 _download_from_drive(address, output, bar, options)

@@ -13,7 +13,7 @@ from torch_fidelity.utils import create_feature_extractor
 
 from textbloom.core import runtime
 from textbloom.core.errors import UserError
-from textbloom.core.files import sha256
+from textbloom.core.files import refuse_pointer, sha256
 from textbloom.core.progress import progress
 from textbloom.core.tensors import load_metadata, load_tensors, save_tensors, sha256_of
 from textbloom.features import efficientnet, inception
@@ -130,6 +130,7 @@ def _check_weights(name: str, weights: str) -> tuple[list[str], str]:
     if name not in _TAKE_WEIGHTS:
         raise UserError(f"evaluate.weights: {name} takes no local file; set it to null")
     try:
+        refuse_pointer(weights)
         digest = sha256(Path(weights))
     except OSError as error:
         raise UserError(f"evaluate.weights: {weights} cannot be read: {error.strerror}") from None

@@ -89,6 +89,7 @@ class Evaluator:
             chosen = some(len(split.others), OTHERS, seed, "other pictures").sort().values
             split = replace(split, others=split.others.subset(chosen))
         self.judge, self.text_encoder = judge, text_encoder
+        text_encoder.check(split.pictures.first_captions, refuse=False)
         self._allow_training_network = allow_training_network
         self.real = RealPictures(
             split=split,

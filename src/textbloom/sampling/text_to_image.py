@@ -42,16 +42,19 @@ class TextToImage:
     def one_by_one(self, sentences: Sequence[str], seed: int, count: int) -> Iterator[tuple[int, str, Tensor]]:
         """The same pictures in the same order, made as they are asked for: number, sentence, uint8 [3, S, S]."""
         noise = self.generator.noise(len(sentences) * count, seed)
-        for start in range(0, len(sentences), _BATCH):
-            some = sentences[start : start + _BATCH]
-            for offset, (sentence, embedding) in enumerate(zip(some, self.embeddings(some), strict=True), start):
-                own = noise[offset * count : (offset + 1) * count]
-                drawn = self.generator.sample(embedding.expand(count, -1), seed, noise=own)
-                for number, picture in enumerate(drawn, offset * count):
-                    yield number, sentence, picture
+        for index, (sentence, embedding) in enumerate(zip(sentences, self.embeddings(sentences), strict=True)):
+            own = noise[index * count : (index + 1) * count]
+            drawn = self.generator.sample(embedding.expand(count, -1), seed, noise=own)
+            for number, picture in enumerate(drawn, index * count):
+                yield number, sentence, picture
 
     def embeddings(self, sentences: Sequence[str]) -> Tensor:
-        """What the generator takes for each sentence, [len(sentences), D]. Raises UserError for an empty sentence."""
+        """What the generator takes for each sentence, [len(sentences), D].
+
+        What the encoder does not read of them is told on stderr. Raises UserError for an empty sentence, and as
+        `TextEncoder.check` does.
+        """
         if not all(sentence.strip() for sentence in sentences):
             raise UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
+        self._encoder.check(sentences)
         return self._encoder.encode(list(sentences), _BATCH)

@@ -6,7 +6,7 @@ the sum over n words and pairs divided by √n, not n: a long caption, which say
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Self
 
@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from textbloom.core.errors import UserError
 from textbloom.text.base import TrainedNetwork
 from textbloom.text.joint_embedding import EMBEDDING_DIM
+from textbloom.text.reading import Reading
 
 MINIMUM = 8  # training captions that a word or pair must be in; rarer ones would be learnt by heart
 _PADDING = 0  # the token that fills the end of a row
@@ -57,11 +58,17 @@ class BagOfNgrams(TrainedNetwork):
 
     def tokens(self, captions: Sequence[str]) -> Tensor:
         """int32 [n, L], 0 where a row has fewer than L; L >= 1 is the most that one of the captions has."""
-        known = [
-            [self._token_of[ngram] for ngram in ngrams(caption) if ngram in self._token_of] for caption in captions
-        ]
-        rows = [torch.tensor(row or [_PADDING], dtype=torch.int32) for row in known]
+        rows = [torch.tensor(self._known(caption) or [_PADDING], dtype=torch.int32) for caption in captions]
         return pad_sequence(rows, batch_first=True, padding_value=_PADDING)
+
+    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
+        """Rare words are left out by design; they are told where a caption has no others."""
+        for caption in captions:
+            known = self._known(caption)
+            yield Reading(tuple(known), unknown=() if known else tuple(ngrams(caption)), blank=not known)
+
+    def _known(self, caption: str) -> list[int]:
+        return [self._token_of[ngram] for ngram in ngrams(caption) if ngram in self._token_of]
 
     def forward(self, tokens: Tensor) -> Tensor:
         counts = (tokens != _PADDING).sum(1, keepdim=True).clamp(min=1)

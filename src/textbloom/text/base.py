@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from textbloom.core.progress import progress
+from textbloom.text.reading import Reading, refuse_alike, tell
 
 
 class TextEncoder(ABC):
@@ -17,6 +18,11 @@ class TextEncoder(ABC):
     """
 
     metadata: dict[str, Any]
+
+    @property
+    def limit(self) -> str:
+        """How much is read of a caption, such as "256 tokens"; empty: all."""
+        return ""
 
     @torch.inference_mode()
     def encode(self, captions: list[str], batch_size: int) -> Tensor:
@@ -29,6 +35,21 @@ class TextEncoder(ABC):
                 bar.update(len(batch))
         return torch.stack([vectors[caption] for caption in captions])
 
+    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
+        """What is read of each caption; of an encoder that does not say otherwise, all."""
+        return map(Reading, captions)
+
+    def check(self, captions: Sequence[str], refuse: bool = True) -> None:
+        """Say on stderr what is not read of the captions.
+
+        With `refuse`, raises UserError where nothing is known of one, or two would get one vector for it.
+        """
+        distinct = list(dict.fromkeys(captions))
+        readings = dict(zip(distinct, self.read(distinct), strict=True))
+        tell(readings, self.limit)
+        if refuse:
+            refuse_alike(captions, readings)
+
     @abstractmethod
     def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
         """The captions in batches, in any order, each with its embeddings [B, D]."""
@@ -38,9 +59,11 @@ class TrainedNetwork(nn.Module, ABC):
     """Tokens [B, L] to embeddings float32 [B, EMBEDDING_DIM], of any length and sign; it makes the tokens, too.
 
     arguments: what the class makes the network of, for JSON.
+    limit: as of TextEncoder.
     """
 
     arguments: dict[str, Any]
+    limit: str = ""
 
     @classmethod
     @abstractmethod
@@ -50,3 +73,7 @@ class TrainedNetwork(nn.Module, ABC):
     @abstractmethod
     def tokens(self, captions: Sequence[str]) -> Tensor:
         """Captions as integers [n, L], row by row."""
+
+    @abstractmethod
+    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
+        """What is read of each caption."""

@@ -4,7 +4,7 @@ Zhang, Zhao, LeCun, "Character-level Convolutional Networks for Text Classificat
 Reed, Akata, Schiele, Lee, "Learning Deep Representations of Fine-grained Visual Descriptions", 2016 (the network).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from textbloom.text.base import TrainedNetwork
 from textbloom.text.joint_embedding import EMBEDDING_DIM
+from textbloom.text.reading import Reading
 
 # As published: 70 characters, the hyphen twice. Of its two channels the later one is used, so the other stays zero.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{} "
 LENGTH = 200  # characters read of a caption; Reed et al. read 201, which gives the same 8 steps
+_REACH = 192  # of these decide the vector: convolutions and pooling without padding leave the last ones out
 
 _UNKNOWN = len(ALPHABET)  # the token of what has no channel: characters outside the alphabet, and padding
 _TOKENS = {character: token for token, character in enumerate(ALPHABET)}
@@ -46,6 +48,8 @@ class CharCnnRnn(TrainedNetwork):
     Three convolutions with max pooling leave 8 steps of 512 channels; the recurrent layer's states are averaged.
     """
 
+    limit = f"{_REACH} characters"
+
     def __init__(self) -> None:
         super().__init__()
         self.arguments = {}
@@ -71,6 +75,12 @@ class CharCnnRnn(TrainedNetwork):
 
     def tokens(self, captions: Sequence[str]) -> Tensor:
         return tokenize(captions)
+
+    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
+        for caption, row in zip(captions, self.tokens(captions), strict=True):
+            letters, cut = caption.lower()[:_REACH], caption.lower()[_REACH:]
+            unknown = tuple(letter for letter in dict.fromkeys(letters) if letter not in _TOKENS)
+            yield Reading(row[:_REACH].numpy().tobytes(), cut, unknown, set(letters) <= {" ", *unknown})
 
     def forward(self, tokens: Tensor) -> Tensor:
         steps = self.input_to_hidden(self.convolutions(one_hot(tokens)).transpose(1, 2)).unbind(1)

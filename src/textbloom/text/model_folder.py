@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textbloom.core.errors import UserError
-from textbloom.core.files import sha256
+from textbloom.core.files import refuse_pointer, sha256
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _SETTINGS = (".json", ".txt", ".model")
@@ -52,6 +52,7 @@ def inspect(folder: Path) -> ModelFolder:
     """
     if not folder.is_dir():
         raise UserError(f"encoder.path: {folder} is not a folder; give the folder of an encoder, or null")
+    _refuse_pointers(folder)
     listed = folder / "modules.json"
     try:
         names = [module["path"] for module in json.loads(listed.read_bytes())] if listed.exists() else [""]
@@ -60,6 +61,7 @@ def inspect(folder: Path) -> ModelFolder:
     modules = tuple(dict.fromkeys(folder / name for name in names))
     weights: list[Path] = []
     for module in modules:
+        _refuse_pointers(module)
         found = sorted(module.glob("*.safetensors"))
         pickles = sorted(file.name for file in module.glob("*") if file.suffix in _PICKLES)
         # A module without weights, such as pooling, has neither.
@@ -71,3 +73,9 @@ def inspect(folder: Path) -> ModelFolder:
             )
         weights += found
     return ModelFolder(folder, modules, tuple(weights))
+
+
+def _refuse_pointers(folder: Path) -> None:
+    for file in folder.glob("*"):
+        if file.is_file():
+            refuse_pointer(file)

@@ -1,8 +1,9 @@
 """Frozen sentence encoders that others have trained: captions to vectors, from pinned weights."""
 
 import os
+import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,13 @@ from textbloom.core.errors import UserError
 from textbloom.text import hub
 from textbloom.text.base import TextEncoder
 from textbloom.text.model_folder import ModelFolder, inspect
+from textbloom.text.reading import Reading
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _TOKENIZED_AT_ONCE = 1024  # captions; they are padded to the longest among them
+_FITTING = (
+    0.97  # the least share of a model's tokens that its tokenizer has: models round their number up, by 2 % at most
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class PretrainedEncoder(TextEncoder):
     model: Any
     metadata: dict[str, Any]
 
+    @property
+    def limit(self) -> str:
+        return f"{self.model.max_seq_length} tokens"
+
     def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
         """A batch holds captions of one number of tokens, so that nothing is padded.
 
@@ -42,6 +51,26 @@ class PretrainedEncoder(TextEncoder):
                 yield (
                     batch,
                     self.model.encode(batch, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False),
+                )
+
+    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
+        tokenizer = self.model.tokenizer
+        if not getattr(tokenizer, "is_fast", False):  # only such a one says from where in the caption a token is
+            yield from super().read(captions)
+            return
+        room = (self.model.max_seq_length or sys.maxsize) - tokenizer.num_special_tokens_to_add()
+        for start in range(0, len(captions), _TOKENIZED_AT_ONCE):
+            some = list(captions[start : start + _TOKENIZED_AT_ONCE])
+            whole = {"add_special_tokens": False, "truncation": False, "padding": False, "verbose": False}
+            found = tokenizer(some, return_offsets_mapping=True, **whole)
+            for caption, tokens, places in zip(some, found["input_ids"], found["offset_mapping"], strict=True):
+                read = zip(tokens[:room], places[:room], strict=True)
+                unknown = [place for token, place in read if token == tokenizer.unk_token_id]
+                yield Reading(
+                    tokens=tuple(tokens[:room]),
+                    cut=caption[places[room][0] :] if len(tokens) > room else "",
+                    unknown=tuple(caption[first:last] for first, last in unknown),
+                    blank=len(unknown) == len(tokens[:room]),
                 )
 
     def _by_length(self, captions: list[str]) -> list[list[str]]:
@@ -111,6 +140,7 @@ def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype, layers: int
     try:
         model = SentenceTransformer(str(folder.path), device=str(on), local_files_only=True, model_kwargs=weights)
         _refuse_unfilled(model, folder, weights)
+        _refuse_strange_tokenizer(model)
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder.path} is not the folder of an encoder ({reason}): correct encoder.path") from None
@@ -131,6 +161,18 @@ def _refuse_unfilled(model: Any, folder: ModelFolder, weights: dict[str, Any]) -
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise ValueError(f"its weights lack {missing[0]}")
+
+
+def _refuse_strange_tokenizer(model: Any) -> None:
+    """Raise ValueError where the tokenizer is another model's; where its files are missing, the library makes one."""
+    if model.transformers_model is None:
+        return
+    has, needs = len(model.tokenizer), model.transformers_model.get_input_embeddings().num_embeddings
+    if not _FITTING * needs <= has <= needs:
+        raise ValueError(
+            f"its tokenizer has {has} tokens where the model has {needs}: tokenizer.json or what is in its place, such "
+            "as vocab.txt, is missing or another model's"
+        )
 
 
 def _keep_layers(model: Any, count: int) -> None:

@@ -15,6 +15,7 @@ from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.text.bag_of_ngrams import BagOfNgrams
 from textbloom.text.base import TextEncoder, TrainedNetwork
 from textbloom.text.char_cnn_rnn import CharCnnRnn
+from textbloom.text.reading import Reading
 
 _WEIGHTS, _CONFIG = "encoder.safetensors", "config.json"
 # The encoders that are trained here, by the name that `encoder.name` has for them.
@@ -31,6 +32,13 @@ class TrainedEncoder(TextEncoder):
 
     network: TrainedNetwork
     metadata: dict[str, Any]
+
+    @property
+    def limit(self) -> str:
+        return self.network.limit
+
+    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
+        return self.network.read(captions)
 
     def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
         device = next(self.network.parameters()).device

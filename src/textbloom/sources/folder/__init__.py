@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from textbloom.core.errors import UserError
-from textbloom.core.files import replacing
+from textbloom.core.files import refuse_pointer, replacing
 from textbloom.core.progress import progress
 from textbloom.data.archives import MEMBER_BYTES, write_archive
 from textbloom.data.base import Options, UnfitError
@@ -58,6 +58,7 @@ def _members(source: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for image_id, file in enumerate(progress(files, "pack", "picture"), start=1):
         path = source / file
         data = path.read_bytes()
+        refuse_pointer(path, data)
         if len(data) > MEMBER_BYTES:
             raise UserError(f"{path} has more than {MEMBER_BYTES >> 20} MiB: scale it down")
         try:
