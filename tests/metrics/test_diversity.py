@@ -30,3 +30,10 @@ def test_the_nearest_captions_begin_with_the_pictures_own_even_where_another_say
     found = diversity.nearest_captions(texts, torch.tensor([2, 0]), 3)
     assert found[:, 0].tolist() == [2, 0]
     assert [set(row) for row in found.tolist()] == [{2, 1, 0}, {0, 1, 2}]
+
+
+def test_the_squared_spread_is_the_mean_over_pairs_of_squared_distances():
+    vectors = cloud(3, 4, 10)
+    pairs = [(a, b) for a in range(4) for b in range(4) if a != b]
+    expected = torch.stack([(vectors[:, a] - vectors[:, b]).square().sum(-1) for a, b in pairs]).mean(0)
+    torch.testing.assert_close(diversity.squared_spread(vectors), expected.double())

@@ -17,7 +17,7 @@ from textbloom import config
 from textbloom.core import trained_folder
 from textbloom.core.files import write_json
 from textbloom.core.tensors import load_tensors, save_tensors
-from textbloom.features import extractor
+from textbloom.features import extractor, perceptual
 from textbloom.sampling import generator as trained
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +30,7 @@ FIDELITY = {
     "frechet_distance", "floor", "n_floor", "class_gap", "kernel_distance", "kernel_distance_std", "precision",
     "recall", "diversity", "memorisation", "nearest_training", "nearest_training_real",
 }  # fmt: skip
+PERCEPTUAL = {"perceptual_diversity"}
 
 
 def run_stage() -> dict[str, Any]:
@@ -53,7 +54,7 @@ def sampling(make: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) 
 def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(project):
     metrics = run_stage()
     first = config.EVAL_METRICS.read_bytes()
-    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT
+    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | PERCEPTUAL
     assert list(metrics) == sorted(metrics)
     assert {key: metrics[key] for key in sorted(CONDITIONS)} == {
         "encoder": "any",
@@ -78,7 +79,7 @@ def test_a_classifier_gives_a_score_of_its_logits_by_another_name(project):
     config.apply(None, ["evaluate.extractor=classifier"])
     prepared_project.write_real_features(project)
     metrics = run_stage()
-    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | {"logit_entropy_score"}
+    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | PERCEPTUAL | {"logit_entropy_score"}
     assert 1 <= metrics["logit_entropy_score"] <= 11
 
 
@@ -143,7 +144,7 @@ def test_without_held_out_pictures_a_half_of_the_training_ones_is_compared_and_t
     hold_nothing_out()
     sampling(flat_pictures, monkeypatch)
     metrics = run_stage()
-    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT
+    assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | PERCEPTUAL
     assert (metrics["split"], metrics["n_real"]) == ("train", 110)
     assert metrics["frechet_distance"] == pytest.approx(0, abs=1e-4)
     assert metrics["floor"] > 0
@@ -168,7 +169,10 @@ def test_a_judge_that_trained_the_generator_is_refused_or_marks_every_measure_th
         with pytest.raises(SystemExit, match=r"evaluate\.extractor: the generator learned from coarse.*choose another"):
             run_stage()
     config.apply(None, ["evaluate.allow_training_network=true"])
-    assert set(run_stage()) == CONDITIONS | {f"{name}_selfjudged" for name in FIDELITY | ALIGNMENT}
+    assert set(run_stage()) == CONDITIONS | {f"{name}_selfjudged" for name in FIDELITY | ALIGNMENT} | PERCEPTUAL
+    lite2 = {"name": perceptual.NETWORK, "sha256": perceptual.SHA256}
+    write_json(description, {**trained, "pretrained": [lite2]})
+    assert set(run_stage()) == CONDITIONS | FIDELITY | ALIGNMENT
 
 
 def test_real_pictures_that_are_larger_are_reduced_and_the_record_and_a_line_say_so(project, monkeypatch, capsys):

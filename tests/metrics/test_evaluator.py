@@ -72,7 +72,8 @@ def plain(project: Path) -> Path:
 
 def measured(found: Evaluator, generated: Tensor) -> dict[str, float]:
     nothing = torch.empty(0)
-    values = colour_accuracy.measure(Evaluation(found.real, generated, found.real.compared, nothing, nothing))
+    evaluation = Evaluation(found.real, generated, found.real.compared, nothing, nothing, nothing, frozenset())
+    values = colour_accuracy.measure(evaluation)
     return {name: value.value for name, value in values.items() if isinstance(value, Estimate)}
 
 

@@ -21,7 +21,8 @@ TRAINING, REAL = cloud(2000, 1), cloud(400, 2)
 def measured(fake: Tensor) -> dict[str, float]:
     real = SimpleNamespace(other_features=Features(TRAINING, None), compared=Features(REAL, None))
     nothing = torch.empty(0)
-    evaluation = Evaluation(real, nothing, Features(fake, None), nothing, nothing)  # type: ignore[arg-type]
+    no_network: frozenset[str] = frozenset()
+    evaluation = Evaluation(real, nothing, Features(fake, None), nothing, nothing, nothing, no_network)  # type: ignore[arg-type]
     values = memorisation.measure(evaluation)
     return {name: value.value if isinstance(value, Estimate) else value for name, value in values.items()}
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from textbloom.features import perceptual
 from textbloom.metrics.evaluation import Estimate, Evaluation, Values
 
 CAPTIONS = 50  # that are drawn several times
@@ -22,16 +23,38 @@ def measure(evaluation: Evaluation) -> Values:
     some variety of captions too: a good generator may stay below 1.
     """
     real = evaluation.real
-    generated = spread(evaluation.draws)
     features = torch.cat([real.features.features, real.other_features.features])
-    texts = torch.cat([real.texts, real.other_texts])
-    alike = nearest_captions(texts, real.rows[evaluation.drawn_again], evaluation.draws.shape[1])
-    natural = spread(features[alike])
+    return {"diversity": _ratio(spread(evaluation.draws), spread(features[_alike(evaluation)]))}
 
+
+def measure_perceptual(evaluation: Evaluation) -> Values:
+    """`perceptual_diversity`: the same by a distance that compares place by place, `features.perceptual`.
+
+    It is absent where the generator learned from the network of that distance.
+    """
+    if perceptual.SHA256 in evaluation.learned_from:
+        return {}
+    real = evaluation.real
+    chosen, places = _alike(evaluation).unique(return_inverse=True)
+    pictures, others = real.split.pictures.images, real.split.others.images
+    own, other = chosen[chosen < len(pictures)], chosen[chosen >= len(pictures)] - len(pictures)
+    seen = perceptual.vectors(torch.cat([pictures[own], others[other]]))
+    drawn = perceptual.vectors(evaluation.drawn.flatten(0, 1)).unflatten(0, evaluation.drawn.shape[:2])
+    return {"perceptual_diversity": _ratio(squared_spread(drawn), squared_spread(seen[places]))}
+
+
+def _alike(evaluation: Evaluation) -> Tensor:
+    """Places among all real pictures, int64 [C, K], of those with the captions nearest to each that was drawn again."""
+    real = evaluation.real
+    texts = torch.cat([real.texts, real.other_texts])
+    return nearest_captions(texts, real.rows[evaluation.drawn_again], evaluation.draws.shape[1])
+
+
+def _ratio(generated: Tensor, natural: Tensor) -> Estimate:
     def ratio(places: Tensor) -> float:
         return float(generated[places].mean() / natural[places].mean())
 
-    return {"diversity": Estimate(ratio(torch.arange(len(natural))), ratio, len(natural), repeats=True)}
+    return Estimate(ratio(torch.arange(len(natural))), ratio, len(natural), repeats=True)
 
 
 def spread(features: Tensor) -> Tensor:
@@ -39,6 +62,14 @@ def spread(features: Tensor) -> Tensor:
     count = features.shape[1]
     distances = torch.cdist(features.double(), features.double(), compute_mode="donot_use_mm_for_euclid_dist")
     return distances.sum((1, 2)) / (count * (count - 1))
+
+
+def squared_spread(vectors: Tensor) -> Tensor:
+    """Mean squared Euclidean distance between any two of K pictures, [C] for vectors [C, K, P] of C captions; K ≥ 2.
+
+    It is twice the variance, summed over the vectors' numbers.
+    """
+    return 2 * vectors.double().var(dim=1).sum(-1)
 
 
 def nearest_captions(texts: Tensor, rows: Tensor, count: int) -> Tensor:

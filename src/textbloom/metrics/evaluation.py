@@ -58,7 +58,9 @@ class Evaluation:
     generated: uint8 [n, 3, S, S]; picture i was made for the first caption of the real picture `real.rows[i]`.
     features: of `generated`.
     drawn_again: int64 [C], the places in `generated` of the captions that were drawn several times.
-    draws: features of their pictures, [C, K, F]: K pictures of one caption, each of another noise.
+    drawn: their pictures, uint8 [C, K, 3, S, S]: K of one caption, each of another noise.
+    draws: features of `drawn`, [C, K, F].
+    learned_from: the sha256 of every pretrained network that the generator or its text encoder learned from.
     inception: whether the judge is the Inception network of the published scores.
     """
 
@@ -66,7 +68,9 @@ class Evaluation:
     generated: Tensor
     features: Features
     drawn_again: Tensor
+    drawn: Tensor
     draws: Tensor
+    learned_from: frozenset[str]
     inception: bool = False
 
 

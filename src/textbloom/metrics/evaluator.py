@@ -21,7 +21,7 @@ from textbloom.text import TextEncoder
 
 # A new metric is a file beside this one and its function in one of these: does it see pictures through the judge?
 THROUGH_THE_JUDGE: tuple[Metric, ...] = (fidelity.measure, retrieval.measure, diversity.measure, memorisation.measure)
-EXACT: tuple[Metric, ...] = (colour_accuracy.measure,)
+OTHERWISE: tuple[Metric, ...] = (colour_accuracy.measure, diversity.measure_perceptual)
 
 DIGITS = 6
 OTHERS = 50_000  # other real pictures that are looked at, at most
@@ -121,12 +121,14 @@ class Evaluator:
         Raises UserError for a judge that is not allowed, where a metric has too few pictures or captions, and for a
         value that is not finite.
         """
-        suffix = "_selfjudged" if self._judge_trained_it(trained) else ""
-        evaluation = self._evaluation(make)
+        networks = [*trained.get("pretrained", []), *trained["encoder"].get("pretrained", [])]
+        learned_from = frozenset(network["sha256"] for network in networks)
+        suffix = "_selfjudged" if self._judge_is_among(learned_from) else ""
+        evaluation = self._evaluation(make, learned_from)
         values: dict[str, float | Estimate] = {}
         for metric in THROUGH_THE_JUDGE:
             values |= {name + suffix: value for name, value in metric(evaluation).items()}
-        for metric in EXACT:
+        for metric in OTHERWISE:
             values |= metric(evaluation)
         intervals = {
             name: (value.value, *interval(value, self.real.seed))
@@ -137,10 +139,9 @@ class Evaluator:
         metrics = rounded(self._conditions(evaluation, trained) | plain)
         return Result(metrics, intervals, memorisation.curves(evaluation))
 
-    def _judge_trained_it(self, trained: Mapping[str, Any]) -> bool:
+    def _judge_is_among(self, learned_from: frozenset[str]) -> bool:
         """Whether the generator, or its text encoder, learned from the judge. A UserError where that is not allowed."""
-        learned_from = [*trained.get("pretrained", []), *trained["encoder"].get("pretrained", [])]
-        found = any(self.judge.sha256 == network["sha256"] for network in learned_from)
+        found = self.judge.sha256 in learned_from
         if found and not self._allow_training_network:
             raise UserError(
                 f"evaluate.extractor: the generator learned from {self.judge.name}, whose opinion of it says little; "
@@ -148,7 +149,7 @@ class Evaluator:
             )
         return found
 
-    def _evaluation(self, make: Maker) -> Evaluation:
+    def _evaluation(self, make: Maker, learned_from: frozenset[str]) -> Evaluation:
         count = len(self.real.rows)
         generated = make(torch.arange(count), 0)
         if generated.shape != self.real.images.shape:
@@ -159,15 +160,16 @@ class Evaluator:
         features = self.judge(generated, "generated pictures")
         again = some(count, min(count, diversity.CAPTIONS), self.real.seed, "captions drawn again").sort().values
         more = torch.cat([make(again, draw) for draw in range(1, diversity.DRAWS)])
-        draws = torch.cat(
-            [features.features[again], self.judge(more, "further pictures of the same captions").features]
-        )
+        further = self.judge(more, "further pictures of the same captions").features
+        shape = (diversity.DRAWS, len(again))
         return Evaluation(
             real=self.real,
             generated=generated,
             features=features,
             drawn_again=again,
-            draws=draws.unflatten(0, (diversity.DRAWS, len(again))).transpose(0, 1),
+            drawn=torch.cat([generated[again], more]).unflatten(0, shape).transpose(0, 1),
+            draws=torch.cat([features.features[again], further]).unflatten(0, shape).transpose(0, 1),
+            learned_from=learned_from,
             inception=self.judge.name == inception.NAME,
         )
 
