@@ -7,6 +7,9 @@ no stage of dvc.yaml depends on it: DVC follows the values through `params:` and
 import io
 import json
 import os
+import resource
+import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -17,7 +20,7 @@ from ruamel.yaml.comments import CommentedSeq
 
 from textbloom.core import errors, locks
 from textbloom.core.errors import UserError
-from textbloom.core.files import read_text, write_text
+from textbloom.core.files import read_text, write_json, write_text
 
 DEFAULT_PRESET = "drawn-dcgan-bert"
 TRAINED_ENCODERS = ("char-cnn-rnn", "bag-of-ngrams")  # values of encoder.name that the project trains itself
@@ -49,7 +52,7 @@ REFINE_METRICS = Path("metrics/refine.json")
 EVAL_METRICS = Path("metrics/eval.json")
 INTERVALS = Path("plots/intervals.csv")  # of the values of eval.json, which `dvc metrics diff` compares without them
 MEMORISATION = Path("plots/memorisation.csv")
-PROVENANCE = Path("metrics/provenance")  # versions, device, revision, seconds: `dvc metrics diff` never compares these
+PROVENANCE = Path("metrics/provenance")  # versions, device, seconds, memory: `dvc metrics diff` never compares these
 
 PLOTS = Path("plots")
 DATA_SHEET = PLOTS / "data.png"
@@ -345,15 +348,34 @@ def run(stage: Callable[[Params], None]) -> None:
 
 
 def _run(stage: Callable[[Params], None]) -> None:
+    started = time.monotonic()
     with locks.together(LOCK):
         params = load()
         stage(params)
         confirm(params)
+    if name := _stage_name():
+        _record_cost(PROVENANCE / f"{name}.json", time.monotonic() - started)
+
+
+def _stage_name() -> str:
+    """What DVC calls the stage that this process is, without the item of a `foreach`; "" where DVC did not start it."""
+    return os.environ.get("DVC_STAGE", "").rpartition(":")[2].partition("@")[0]
+
+
+def _record_cost(path: Path, seconds: float) -> None:
+    """Add a stage's seconds and its most memory, of the machine and of a GPU, to what the stage itself noted there."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cost = {"seconds": round(seconds, 1), "memory_mib": peak // 1024}
+    torch = sys.modules.get("torch")  # only some stages compute with it
+    if torch is not None and torch.cuda.is_initialized():
+        cost["gpu_memory_mib"] = torch.cuda.max_memory_allocated() >> 20
+    noted = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(path, {**noted, **cost})
 
 
 def confirm(params: Params) -> None:
     """Raise UserError unless the file still says `params` in the keys that DVC records when the stage ends."""
-    name = os.environ.get("DVC_STAGE", "").rpartition(":")[2].partition("@")[0]
+    name = _stage_name()
     stage = _yaml(_text(PIPELINE), str(PIPELINE))["stages"][name] if name else {}
     before, now = params.model_dump(), load().model_dump()
     for key in stage.get("do", stage).get("params", []):

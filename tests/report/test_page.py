@@ -31,6 +31,18 @@ def test_the_run_stands_beside_the_committed_one_and_the_preset(project):
     assert "<code>discriminator</code>" in html and "<polyline" in html
 
 
+def test_what_each_stage_took_is_shown_and_the_versions_of_one_that_notes_them(project):
+    folder = project.folder / "metrics/provenance"
+    folder.mkdir()
+    (folder / "captions.json").write_text('{"seconds": 75, "memory_mib": 321}')
+    (folder / "train.json").write_text('{"seconds": 2.5, "memory_mib": 900, "versions": {"torch": "9.9"}}')
+    project.report("page")
+    html = project.text(REPORT)
+    assert ["stage", "memory, MiB", "seconds"] in rows(html)
+    assert ["captions", "321", "1 min 15 s"] in rows(html) and ["train", "900", "2.5 s"] in rows(html)
+    assert "torch 9.9" in html
+
+
 def test_the_file_holds_all_it_shows(project):
     project.report("page")
     html = project.text(REPORT)

@@ -34,9 +34,9 @@ MEASURES = {
     "class_gap": Measure(Kind.REFERENCE, "Fréchet distance of real pictures of other classes"),
     # Results.
     "frechet_distance": Measure(Kind.LOWER, "distance between generated and real pictures in feature space"),
-    "kernel_distance": Measure(Kind.LOWER, "the same by an unbiased kernel estimate"),
+    "kernel_distance": Measure(Kind.LOWER, "distance of generated from real pictures by an unbiased kernel estimate"),
     "inception_score": Measure(Kind.HIGHER, "confident and varied classes, by Inception's logits"),
-    "logit_entropy_score": Measure(Kind.HIGHER, "the same by the logits of another judge"),
+    "logit_entropy_score": Measure(Kind.HIGHER, "confident and varied classes, by the logits of another judge"),
     "precision": Measure(Kind.HIGHER, "share of generated pictures that lie among the real ones"),
     "recall": Measure(Kind.HIGHER, "share of real pictures that lie among the generated ones"),
     "retrieval_at_1": Measure(Kind.HIGHER, "how often the own caption is the nearest of 100"),

@@ -99,6 +99,7 @@ def render(experiments: Sequence[Revision]) -> str:
         data_sheet=picture(runs[-1], config.DATA_SHEET),
         training=runs[-1].json(config.TRAIN_METRICS),
         provenance=provenance,
+        versions=next((facts["versions"] for facts in provenance.values() if "versions" in facts), {}),
         facts=sorted({key for facts in provenance.values() for key in facts if key not in RUN_FACTS}),
         shown=shown,
         duration=duration,
