@@ -42,6 +42,7 @@ EMBEDDINGS = Path("data/embeddings.safetensors")
 PREPARED = (CAPTIONS, IMAGES, IMAGE_IDS, EMBEDDINGS)  # what `dataset.prepared.load` joins
 
 SHIPPED = Path("shipped")  # <name>/: trained models that come with the project
+RESULTS = Path("docs/results")  # <name>/: how they were measured
 BASE = Path("models/base")  # what the train stage made
 REFINED = Path("models/refined")  # what the refine stage made of it, for a system of two stages
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from PIL import Image
+from support.dvc_project import ROOT
 
-from textbloom import models
+from textbloom import config, models
 from textbloom.app import cli, export
 from textbloom.app.models import OWN, open_model
 from textbloom.core.tensors import load_tensors
-from textbloom.sampling.generator import TrainedGenerator
+from textbloom.sampling.generator import TrainedGenerator, load_generator
 from textbloom.text import hub
 
 SMALL = {
@@ -61,6 +62,14 @@ def test_the_example_draws_alone_and_the_card_says_what_it_is(project, monkeypat
     card = ModelCard.load(taken / "README.md")
     assert card.data.pipeline_tag == "text-to-image"
     assert model.generator.config["encoder"]["sha256"] in card.text and "drawn" in card.text
+
+
+def test_the_card_of_a_shipped_model_has_its_measures(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    name = "flowers102-textbloom"
+    card = export._card(name, "flowers102", load_generator(config.SHIPPED / name, "ema"), example=True)
+    assert "| frechet_distance | 0.2852 |" in card.text
+    assert "Use the weights for research and teaching." in card.text
 
 
 def test_a_folder_of_something_else_is_not_replaced(project):

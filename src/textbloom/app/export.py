@@ -150,7 +150,6 @@ def _card(name: str, dataset: str, generator: TrainedGenerator, example: bool) -
 
 
 def _metrics(name: str) -> dict[str, Any]:
-    """What evaluation said of the project's own model; nothing of others."""
-    if name != models.OWN or not config.EVAL_METRICS.is_file():
-        return {}
-    return dict(json.loads(config.EVAL_METRICS.read_text(encoding="utf-8")))
+    """What evaluation said of the project's own model, or of a shipped one; nothing of others."""
+    measured = config.EVAL_METRICS if name == models.OWN else config.RESULTS / name / "eval.json"
+    return dict(json.loads(measured.read_text(encoding="utf-8"))) if measured.is_file() else {}
