@@ -1,7 +1,6 @@
 """Show the prepared data: a contact sheet with captions, and counts; nothing is trained yet."""
 
 from textbloom import config
-from textbloom.core import errors
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
 from textbloom.core.tensors import load_image_ids, load_rows, shape_of
@@ -9,7 +8,7 @@ from textbloom.dataset.prepared import read_captions
 from textbloom.viz import preview
 
 
-def main() -> None:
+def main(_: config.Params) -> None:
     rows = read_captions(config.CAPTIONS)
     image_ids = load_image_ids(config.IMAGE_IDS).tolist()
     if image_ids != sorted(set(rows["image_id"])):
@@ -23,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    config.run(main)

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def run() -> None:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four images, seven captions, one of them twice; image 12 is the only one of split test."""
     monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / config.PARAMS, tmp_path)
     rows = [
         "3,1,train,0,a",
         "3,1,train,1,b",
