@@ -3,39 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from textbloom.data.base import Options
 from textbloom.metrics.colour_accuracy import Palette, cielab
 from textbloom.sources import drawn
-from textbloom.sources.drawn import attributes, painter
+from textbloom.sources.drawn import attributes
 from textbloom.sources.drawn.attributes import CENTRE_COLOURS, PETAL_COLOURS
-
-COUNT = 160
-
-
-@pytest.fixture(scope="module")
-def flowers() -> list[attributes.Flower]:
-    return [
-        attributes.sample(np.random.Generator(np.random.PCG64([11, number])), number, class_id)
-        for number, class_id in enumerate(attributes.class_ids(COUNT, seed=11))
-    ]
-
-
-@pytest.fixture(scope="module")
-def originals(flowers: list[attributes.Flower]) -> np.ndarray:
-    """uint8 [COUNT, 3, 128, 128]."""
-    pictures = [painter.paint(one, np.random.Generator(np.random.PCG64([12, one.image_id]))) for one in flowers]
-    return np.stack(pictures).transpose(0, 3, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def small(originals: np.ndarray) -> np.ndarray:
-    """uint8 [COUNT, 3, 64, 64]."""
-    shrunk = [
-        np.asarray(Image.fromarray(p.transpose(1, 2, 0)).resize((64, 64), Image.Resampling.LANCZOS)) for p in originals
-    ]
-    return np.stack(shrunk).transpose(0, 3, 1, 2)
 
 
 def petals(flowers: list[attributes.Flower]) -> list[str]:
@@ -93,8 +66,9 @@ def test_blur_and_noise_hardly_matter(small: np.ndarray, flowers: list[attribute
 
 
 def test_grey_noise_and_backgrounds_do_not_pass(flowers: list[attributes.Flower], palette: Palette) -> None:
-    noise = np.random.default_rng(5).integers(0, 256, (COUNT, 3, 64, 64), dtype=np.uint8)
-    leaf = np.broadcast_to(np.array([66, 122, 54], np.uint8).reshape(1, 3, 1, 1), (COUNT, 3, 64, 64))
+    shape = (len(flowers), 3, 64, 64)
+    noise = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
+    leaf = np.broadcast_to(np.array([66, 122, 54], np.uint8).reshape(1, 3, 1, 1), shape)
     for images in (noise, leaf):
         assert share(palette.measured(images, "petal"), petals(flowers)) <= 0.25
 

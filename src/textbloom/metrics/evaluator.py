@@ -14,14 +14,14 @@ from textbloom.core.errors import UserError
 from textbloom.dataset.eval_split import EvalSplit
 from textbloom.features import inception
 from textbloom.features.extractor import Extractor, Features
-from textbloom.metrics import colour_accuracy, diversity, fidelity, memorisation, retrieval
+from textbloom.metrics import colour_accuracy, diversity, fidelity, memorisation, petal_number, retrieval
 from textbloom.metrics.evaluation import Estimate, Evaluation, Metric, RealPictures, some
 from textbloom.metrics.intervals import interval
 from textbloom.text import TextEncoder
 
 # A new metric is a file beside this one and its function in one of these: does it see pictures through the judge?
 THROUGH_THE_JUDGE: tuple[Metric, ...] = (fidelity.measure, retrieval.measure, diversity.measure, memorisation.measure)
-OTHERWISE: tuple[Metric, ...] = (colour_accuracy.measure, diversity.measure_perceptual)
+OTHERWISE: tuple[Metric, ...] = (colour_accuracy.measure, petal_number.measure, diversity.measure_perceptual)
 
 DIGITS = 6
 OTHERS = 50_000  # other real pictures that are looked at, at most

@@ -43,6 +43,7 @@ MEASURES = {
     "retrieval_at_10": Measure(Kind.HIGHER, "how often the own caption is among the 10 nearest of 100"),
     "*_colour_accuracy": Measure(Kind.HIGHER, "how often the part has the colour that its caption names"),
     "*diversity*": Measure(Kind.HIGHER, "distance between pictures of one caption, over that of real ones"),
+    "petal_number_distance": Measure(Kind.LOWER, "how unlike the numbers of petals are spread, generated and real"),
     "memorisation": Measure(Kind.LOWER, "share of generated pictures nearer to training than 95% of real new ones"),
     "nearest_training": Measure(Kind.REFERENCE, "median distance to the nearest training picture"),
     # How it was measured.
