@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from textbloom.core import errors
+from textbloom.core.processors import cores
 from textbloom.core.progress import progress
 from textbloom.data import flowers102, images
 from textbloom.data.base import Photo
@@ -38,7 +39,7 @@ def main() -> None:
     ways: dict[str, Callable[[int], None]] = {
         "plain Pillow loop": lambda size: _plain(archive(), ids, size),
         "ours, 1 thread": lambda size: _ours(archive(), ids, size, options.temporary, 1),
-        f"ours, {images.cores()} threads": lambda size: _ours(archive(), ids, size, options.temporary, None),
+        f"ours, {cores()} threads": lambda size: _ours(archive(), ids, size, options.temporary, None),
     }
     rates = {(way, size): list[float]() for way in ways for size in options.sizes}
     costs = {(way, size): list[float]() for way in ways for size in options.sizes}

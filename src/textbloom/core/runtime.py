@@ -13,6 +13,7 @@ import torch
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
+from textbloom.core.processors import cores
 
 # Settings of the portable mode. The numerical libraries read them when they are loaded, so the process has to start
 # again with them.
@@ -30,6 +31,10 @@ _PORTABLE = {
 
 # Libraries whose version can change a result; provenance records them.
 _PACKAGES = ("torchvision", "torch-fidelity", "sentence-transformers", "timm", "numpy", "scipy", "pillow", "dvc")
+
+# Torch takes a thread for each core that it sees; more than a container may use at a time would wait for each other.
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(min(cores(), torch.get_num_threads()))
 
 
 def device() -> torch.device:

@@ -14,6 +14,7 @@ import numpy as np
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing, write_text
+from textbloom.core.processors import cores
 from textbloom.core.progress import progress
 from textbloom.data.archives import MEND
 from textbloom.data.base import Photo
@@ -63,11 +64,6 @@ def write(
 def write_ids(path: Path, image_ids: Iterable[int]) -> None:
     """image_ids.csv, which names the rows of images.safetensors; `tensors.load_image_ids` reads it."""
     write_text(path, "\n".join(["image_id", *map(str, image_ids)]) + "\n")
-
-
-def cores() -> int:
-    """Cores this process may use, which in a container or a batch job are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _decoded(
