@@ -31,6 +31,13 @@ def test_the_run_stands_beside_the_committed_one_and_the_preset(project):
     assert "<code>discriminator</code>" in html and "<polyline" in html
 
 
+def test_an_interval_stands_beside_the_value_that_has_one(project):
+    (project.folder / "plots/intervals.csv").write_text("metric,value,low,high\nretrieval_at_10,0.99,0.97,0.998\n")
+    project.report("page")
+    (retrieval,) = (row for row in rows(project.text(REPORT)) if row and row[0].startswith("retrieval_at_10"))
+    assert retrieval[3] == "0.97 to 0.998"
+
+
 def test_what_each_stage_took_is_shown_and_the_versions_of_one_that_notes_them(project):
     folder = project.folder / "metrics/provenance"
     folder.mkdir()

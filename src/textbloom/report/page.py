@@ -28,7 +28,7 @@ OUT = Path("build/report.html")
 # The sheets that a run is looked at for come first; the others follow by name.
 FIRST = ("samples", "real_beside_generated", "interpolation_captions", "interpolation_noise", "nearest_training")
 CURVES_DRAWN = "losses"  # pictures of curves that this page draws itself
-RUN_FACTS = ("versions", "intervals", "utc", "git_revision")  # of provenance; all else is a stage's time and device
+RUN_FACTS = ("versions", "utc", "git_revision")  # of provenance; all else is a stage's time and device
 
 
 class MetricRow(NamedTuple):
@@ -87,7 +87,7 @@ def render(experiments: Sequence[Revision]) -> str:
     return template("page.html.j2").render(
         runs=runs,
         measured=measured,
-        metrics=metric_rows(evaluations, provenance.get("evaluate", {}).get("intervals", {})),
+        metrics=metric_rows(evaluations, intervals(measured[-1])),
         conditions={name: value for name, value in evaluations[-1].items() if directions.is_condition(name)},
         incomparable=[name for one in evaluations for name in directions.changed_conditions(evaluations[0], one)],
         sheets=[(name.stem, [picture(run, name) for run in runs]) for name in sheets],
@@ -130,6 +130,12 @@ def metric_rows(evaluations: Sequence[Mapping[str, Any]], intervals: Mapping[str
         interval = " to ".join(map(shown, intervals[name])) if name in intervals else ""
         rows.append(MetricRow(name, entry, [*map(shown, values)], gains, interval, shown(chance), shown(best), place))
     return rows
+
+
+def intervals(run: Revision) -> dict[str, list[float]]:
+    """The 95% interval of each value of metrics/eval.json that has one: low and high."""
+    rows = csv.DictReader(io.StringIO((run.read(config.INTERVALS) or b"").decode("utf-8")))
+    return {row["metric"]: [float(row["low"]), float(row["high"])] for row in rows}
 
 
 def curves(tables: Sequence[bytes | None]) -> Iterator[Curve]:
