@@ -19,10 +19,10 @@ ARGS ?=
 RUN = PYTHONPATH=src python -m textbloom.app.pipeline
 SETTINGS = $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
 
-.PHONY: help setup repro exp app watch pr-report report reference test lint bench lock
+.PHONY: help setup repro exp app watch pr-report report reference test lint bench bench-full lock
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
 
 setup: $(VENV)/.synced  ## Make .venv from the hashed lock (done by the other targets when needed)
 
@@ -68,7 +68,15 @@ lint: setup  ## Check style, types and the workflows of GitHub Actions (with act
 	zizmor --offline --quiet .github
 	if command -v actionlint > /dev/null; then actionlint; fi
 
-bench: setup  ## Time decoding, encoding, the app, training and the stages against plain code, on a quiet machine
+bench: setup  ## Time decoding, encoding, the app, training and the stages, roughly, within five minutes on a quiet machine
+	@export PYTHONPATH=src; set -x; \
+	python benchmarks/images.py --photos 300 --repeats 1; \
+	python benchmarks/encode.py --count 128 --loop 32 --repeats 1; \
+	python benchmarks/app.py --sentences 5; \
+	python benchmarks/training.py --pictures 64 --steps 2 --repeats 1; \
+	python benchmarks/stages.py --repeats 1
+
+bench-full: setup  ## The same and each choice of training, as benchmarks/README.md has them: half an hour and more
 	@for what in images encode app results switches; do echo "== $$what"; PYTHONPATH=src python benchmarks/$$what.py; done
 
 lock: setup  ## Renew requirements.lock from pyproject.toml (newest versions, hashed)

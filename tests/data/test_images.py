@@ -44,6 +44,32 @@ def test_the_file_is_that_of_all_pictures_saved_at_once_in_the_order_of_the_ids(
     assert (tmp_path / "b").stat().st_mode == (tmp_path / "a").stat().st_mode
 
 
+def test_pictures_are_decoded_without_shared_memory_or_other_processes(tmp_path):
+    # As where /dev/shm is absent, read-only or full: a lock between processes cannot be made.
+    code = """
+import _multiprocessing, errno, os, subprocess, sys
+from pathlib import Path
+
+class SemLock:
+    SEM_VALUE_MAX = 1
+    def __new__(cls, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+def refuse(*_, **__):
+    raise AssertionError("another process")
+
+_multiprocessing.SemLock, os.fork, subprocess.Popen = SemLock, refuse, refuse
+from support import tiny_flowers as tiny
+from textbloom.data import images
+from textbloom.data.base import Photo
+
+images.write(Path(sys.argv[1]), (Photo(id_, str(id_), tiny.jpeg(id_)) for id_ in range(9)), range(9), 64, threads=3)
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{Path(__file__).parents[1]}"}
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a"], env=environment, check=True, stderr=subprocess.DEVNULL)
+    assert (tmp_path / "a").stat().st_size > 9 * 3 * 64**2
+
+
 def test_of_several_broken_pictures_the_first_in_the_archive_is_named_and_the_earlier_file_stays(tmp_path):
     archive = [photo(tiny.jpeg(id_) if id_ % 5 else b"broken", id_) for id_ in range(1, 40)]
     (tmp_path / "a").write_text("earlier")

@@ -144,6 +144,13 @@ def test_characters_that_the_font_lacks_are_named_once_and_drawn_as_boxes(tmp_pa
     assert capsys.readouterr().err == "" and not recwarn.list
 
 
+def test_of_many_characters_that_the_font_lacks_some_are_named_and_the_others_counted(tmp_path: Path, capsys) -> None:
+    drawn(Sheet([Row(plain(1), beneath=["".join(chr(0x4E00 + number) for number in range(30))])]), tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith("sheet: no glyph for 一 ")
+    assert f"{chr(0x4E00 + 19)} and 10 more, drawn as □" in said
+
+
 def test_a_dollar_sign_is_text(tmp_path: Path) -> None:
     pages = [drawn(Sheet([Row(plain(1), beneath=[text])]), tmp_path) for text in ("$5$", "$5")]
     first, second = (inked(page)[:, : MARGIN + 12] for page in pages)

@@ -26,6 +26,7 @@ from textbloom.core.files import replacing
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 NO_GLYPH = "□"
+NAMED = 20  # characters without a glyph
 INK, QUIET = "#202024", "#707078"
 
 # Everything is in pixels: at 72 dots an inch, matplotlib's point is one.
@@ -79,9 +80,10 @@ class Sheet:
         texts = [self.title, self.note, *self.headings]
         for row in self.rows:
             texts += [row.left, row.right, *row.beneath, *row.tags]
-        missing = set("".join("".join(texts).split())) - _glyphs()
+        missing = sorted(set("".join("".join(texts).split())) - _glyphs())
         if missing:
-            print(f"sheet: no glyph for {' '.join(sorted(missing))}, drawn as {NO_GLYPH} in {path}", file=sys.stderr)
+            named = " ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+            print(f"sheet: no glyph for {named}, drawn as {NO_GLYPH} in {path}", file=sys.stderr)
         # From the library's defaults: a matplotlibrc on the machine must not change the bytes.
         with style.context("default"), replacing(path) as temporary:
             canvas = FigureCanvasAgg(self._drawn())
