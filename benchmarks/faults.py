@@ -14,6 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
+from torchvision.utils import make_grid
 
 from textbloom import config
 from textbloom.core import errors
@@ -25,9 +26,10 @@ from textbloom.metrics.evaluator import Evaluator
 from textbloom.text import pretrained
 
 MEASURES = (
-    "frechet_distance", "kernel_distance", "precision", "recall", "diversity", "retrieval_at_10",
-    "petal_colour_accuracy",
+    "frechet_distance", "kernel_distance", "precision", "recall", "diversity", "perceptual_diversity",
+    "petal_number_distance", "retrieval_at_10", "petal_colour_accuracy",
 )  # fmt: skip
+SHOWN = 5  # pictures in a row and in a column of the harmed ones that the figure shows
 
 
 def blurred(images: Tensor, side: int) -> Tensor:
@@ -91,23 +93,31 @@ def main() -> None:
     print("| fault | " + " | ".join(MEASURES) + " |\n" + "|---" * (len(MEASURES) + 1) + "|")
     _row("none", sound)
     found: dict[str, list[dict[str, float]]] = {}
+    worst = {}
     for fault, (harm, strengths) in FAULTS.items():
         found[fault] = [sound]
         for strength in strengths:
-            found[fault].append(measured(harm(images, strength)))
+            harmed = harm(images, strength)
+            found[fault].append(measured(harmed))
             _row(f"{fault}: {strength}", found[fault][-1])
+        worst[fault] = harmed[: SHOWN * SHOWN]
     if sys.argv[1:]:
-        _draw(found, Path(sys.argv[1]))
+        _draw(found, worst, Path(sys.argv[1]))
 
 
 def _row(name: str, values: dict[str, float]) -> None:
     print(f"| {name} | " + " | ".join(f"{values[measure]:.3g}" for measure in MEASURES) + " |", flush=True)
 
 
-def _draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """A row a measure, a column a fault; all cells of a row share their axis."""
-    figure = Figure(figsize=(9, 10), layout="constrained")
-    cells = figure.subplots(len(MEASURES), len(found), sharex="col", sharey="row", squeeze=False)
+def _draw(found: dict[str, list[dict[str, float]]], worst: dict[str, Tensor], path: Path) -> None:
+    """A column a fault: some pictures at its greatest strength, then a row a measure, whose cells share their axis."""
+    figure = Figure(figsize=(9, 14), layout="constrained")
+    pictures, curves = figure.subfigures(2, 1, height_ratios=(2, 2 + len(MEASURES)))
+    for cell, (fault, harmed) in zip(pictures.subplots(1, len(worst)), worst.items(), strict=True):
+        cell.imshow(make_grid(harmed, nrow=SHOWN, padding=1, pad_value=255).permute(1, 2, 0))
+        cell.set_title(f"{fault}: {FAULTS[fault][1][-1]}", fontsize=9)
+        cell.axis("off")
+    cells = curves.subplots(len(MEASURES), len(found), sharex="col", sharey="row", squeeze=False)
     for row, measure in zip(cells, MEASURES, strict=True):
         for cell, (fault, values) in zip(row, found.items(), strict=True):
             cell.plot(range(len(values)), [value[measure] for value in values], "o-", color="#c2185b", markersize=4)
