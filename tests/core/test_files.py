@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from support.pictures import POINTER
 
 from textbloom.core import errors, files, tensors
@@ -103,6 +104,26 @@ def test_a_missing_or_damaged_tensor_file_is_one_line(tmp_path, spoil):
         path.write_bytes(path.read_bytes()[:-50] if spoil == "cut" else b"\x80\x04noise" * 20)
     with pytest.raises(UserError, match=r"weights\.safetensors is (missing|damaged).*make repro"):
         tensors.load_tensors(path)
+
+
+def test_whichever_bit_of_a_tensor_file_is_flipped_it_is_refused(tmp_path):
+    tensors.save_tensors(tmp_path / "sound", {"w": torch.arange(3.0)}, {"epochs": [1, 2]})
+    sound = (tmp_path / "sound").read_bytes()
+    for bit in range(8 * len(sound)):
+        damaged = bytearray(sound)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path = tmp_path / str(bit)
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="is damaged"):
+            tensors.load_metadata(path), tensors.load_tensors(path)
+
+
+def test_a_tensor_file_from_elsewhere_needs_no_checksum(tmp_path):
+    path = tmp_path / "w.safetensors"
+    for metadata in (None, {"format": "pt"}):
+        save_file({"w": torch.ones(2)}, path, metadata=metadata)
+        assert tensors.load_tensors(path)["w"].tolist() == [1, 1]
+        path.unlink()
 
 
 def raising(error: BaseException):

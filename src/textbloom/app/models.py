@@ -39,7 +39,7 @@ def open_model(name: str) -> TextToImage:
         trained_with["name"],
         None,
         None,
-        trained_with["precision"],
+        trained_with.get("precision", "auto"),  # one that was trained here has none
         p.encoder.source,
         trained_with.get("layers"),
         trained=config.TEXT_ENCODER,

@@ -1,4 +1,4 @@
-"""Tensor files: safetensors with JSON metadata, equal bytes for equal content."""
+"""Tensor files: safetensors with a checksum and JSON metadata, equal bytes for equal content."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 
-from textbloom.core import tables
+from textbloom.core import checksum, tables
 from textbloom.core.errors import FULL, UserError
 from textbloom.core.files import refuse_pointer, replacing
 
@@ -21,7 +21,7 @@ from textbloom.core.files import refuse_pointer, replacing
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None) -> None:
     """Write a safetensors file. Equal tensors and metadata give equal bytes."""
     # safetensors keeps metadata in a map of no fixed order, so all of it goes under one key.
-    header = {"textbloom": json.dumps(metadata, sort_keys=True)} if metadata else None
+    header = {"textbloom": checksum.BLANK + json.dumps(metadata or {}, sort_keys=True)}
     with replacing(path) as temporary:
         try:
             save_file(_plain(tensors), temporary, metadata=header)
@@ -31,11 +31,12 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
                 if f"(os error {number})" in str(error):
                     raise OSError(number, os.strerror(number), str(path)) from None
             raise
+        checksum.record(temporary)
         temporary.chmod(0o644)  # the library writes 0600, which another user of the cache could not read
 
 
 def sha256_of(tensors: Mapping[str, torch.Tensor]) -> str:
-    """The sha256 of the file that `save_tensors` writes of these without metadata."""
+    """The sha256 of a safetensors file of these alone."""
     return hashlib.sha256(save(_plain(tensors))).hexdigest()
 
 
@@ -65,7 +66,11 @@ def shape_of(path: Path, name: str) -> tuple[int, ...]:
 def load_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_tensors` was given."""
     with _opened(path, "cpu") as file:
-        return json.loads((file.metadata() or {}).get("textbloom", "{}"))
+        header = file.metadata() or {"textbloom": "{}"}
+    try:
+        return json.loads(checksum.without(header["textbloom"]))
+    except (KeyError, ValueError):
+        raise UserError(f"{path} is damaged (its metadata): {checksum.MEND}") from None
 
 
 def load_image_ids(path: Path) -> np.ndarray:
@@ -81,10 +86,11 @@ def to_uint8(pictures: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def _opened(path: Path, device: str) -> Iterator[Any]:
     try:
+        checksum.check(path)
         with safe_open(path, framework="pt", device=device) as file:
             yield file
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
     except SafetensorError as error:
         refuse_pointer(path)
-        raise UserError(f"{path} is damaged ({error}): delete it and run `make repro`") from None
+        raise UserError(f"{path} is damaged ({error}): {checksum.MEND}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from textbloom.core import checksum
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing, write_text
 from textbloom.core.processors import cores
@@ -59,6 +60,8 @@ def write(
                 bar.update()
         if rows:
             raise UserError(f"captions.csv names image {min(rows)}, but the archive has no photo of it: {MEND}")
+        file.flush()
+        checksum.record(temporary)
 
 
 def write_ids(path: Path, image_ids: Iterable[int]) -> None:
@@ -90,6 +93,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
     The library itself writes only tensors that are wholly in memory.
     """
     entry = {"dtype": "U8", "shape": shape, "data_offsets": (0, math.prod(shape))}
-    text = json.dumps({"images": entry}, separators=(",", ":")).encode()
+    metadata = {"textbloom": checksum.BLANK + "{}"}
+    text = json.dumps({"__metadata__": metadata, "images": entry}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text

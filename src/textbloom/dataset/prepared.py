@@ -144,7 +144,7 @@ def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits
         raise UserError(f"{embeddings} has {len(vectors)} rows, {captions} {len(rows)}: run `make repro`")
     ordered = rows["image_id"].is_monotonic_increasing
     if len(ids) != len(pictures) or not ordered or not np.array_equal(ids, rows["image_id"].unique()):
-        raise UserError(f"{images} and {captions} are not of the same images by id: run `make repro`")
+        raise UserError(f"{images}, {image_ids} and {captions} are not of the same images by id: run `make repro`")
 
     kept = rows[rows["split"].isin(list(splits))]
     if kept.empty:
