@@ -11,6 +11,7 @@ from textbloom.core.errors import UserError
 from textbloom.core.tensors import to_uint8
 from textbloom.sampling.generator import load_generator
 
+ENCODER = {"name": "any", "sha256": "0" * 64}
 NETWORK = {"name": "dcgan", "size": 64, "discriminator_text": True, **SMALL}
 
 
@@ -18,7 +19,7 @@ def saved(folder, pair, config):
     averaged = networks(config["network"]["name"], config["network"]["size"]).generator
     for weight in averaged.parameters():
         weight.data *= 1.1
-    trained_folder.save_networks(folder, pair.generator, averaged, pair.discriminator, config)
+    trained_folder.save_networks(folder, pair.generator, averaged, pair.discriminator, {"encoder": ENCODER} | config)
 
 
 def test_the_averaged_and_the_raw_generator_make_the_pictures_of_their_weights(tmp_path):
@@ -63,8 +64,15 @@ def test_a_folder_without_a_config_or_of_another_network_is_one_line(tmp_path):
         load_generator(tmp_path, "ema")
     saved(tmp_path, networks(), {"network": NETWORK})
     for changed in ({"features": 8}, {"name": "unknown"}, {"unknown": 1}):
-        (tmp_path / trained_folder.CONFIG).write_text(json.dumps({"network": {**NETWORK, **changed}}))
+        (tmp_path / trained_folder.CONFIG).write_text(
+            json.dumps({"encoder": ENCODER, "network": {**NETWORK, **changed}})
+        )
         with pytest.raises(UserError, match=r"generator-ema\.safetensors does not fit .*config\.json"):
+            load_generator(tmp_path, "ema")
+    unnamed = {"network": NETWORK, "encoder": {"name": "any"}}
+    for damaged, key in (({"network": NETWORK}, "encoder"), (unnamed, r"encoder\.sha256"), ({}, "network")):
+        (tmp_path / trained_folder.CONFIG).write_text(json.dumps(damaged))
+        with pytest.raises(UserError, match=rf"config\.json is damaged \({key}: Field required\): run `make repro`"):
             load_generator(tmp_path, "ema")
 
 

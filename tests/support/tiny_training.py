@@ -125,7 +125,7 @@ def write_data() -> None:
     """In the working directory, the files whose bytes name a run."""
     data = prepared()
     save_tensors(config.IMAGES, {"images": data.images.all()})
-    save_tensors(config.EMBEDDINGS, {"embeddings": data.embeddings}, {"encoder": {"name": "none"}})
+    save_tensors(config.EMBEDDINGS, {"embeddings": data.embeddings}, {"encoder": {"name": "none", "sha256": "0" * 64}})
     config.CAPTIONS.write_text("image_id\n")
 
 

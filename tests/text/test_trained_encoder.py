@@ -1,5 +1,6 @@
 """The folder of an encoder that is trained here: what is saved comes back, what is not its own is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,16 @@ def test_a_saved_encoder_opens_with_the_same_vectors_and_saves_the_same_bytes(tm
 
 
 def test_a_folder_without_a_trained_encoder_names_the_mend(tmp_path):
-    mend = r"config\.json is missing, damaged or another version's: run `make repro`"
-    with pytest.raises(UserError, match=mend):
+    with pytest.raises(UserError, match=r"config\.json is missing: run `make repro`"):
         trained_encoder.load(tmp_path)
     (tmp_path / "config.json").write_text('{"trained": false}')
     with pytest.raises(UserError, match=r"no trained encoder: set encoder\.name to char-cnn-rnn or bag-of-ngrams and"):
         trained_encoder.load(tmp_path)
-    (tmp_path / "config.json").write_text('{"trained": true, "name": "word2vec"}')
-    with pytest.raises(UserError, match=mend):
-        trained_encoder.load(tmp_path)
+    save(tmp_path, "bag-of-ngrams")
+    sound = json.loads((tmp_path / "config.json").read_text())
+    for changed in ({"name": "word2vec"}, {"arguments": {"vocabulary": ["red"]}}, {"arguments": []}, {"pretrained": 1}):
+        (tmp_path / "config.json").write_text(json.dumps(sound | changed))
+        with pytest.raises(
+            UserError, match=r"config\.json is damaged, another version's or not of encoder\.safetensors"
+        ):
+            trained_encoder.load(tmp_path)

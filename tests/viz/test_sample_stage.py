@@ -62,7 +62,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     generator, discriminator = models.build(**network)  # type: ignore[arg-type]
     averaged, _ = models.build(**network)  # type: ignore[arg-type]
-    save_networks(base, generator, averaged, discriminator, {"network": network})
+    save_networks(
+        base, generator, averaged, discriminator, {"network": network, "encoder": {"name": "any", "sha256": "0" * 64}}
+    )
     pictures = torch.randint(0, 256, (2, 3, 3, 64, 64), dtype=torch.uint8)
     notes = {"epochs": [1, 2], "captions": ["flower 1", "flower 2", "flower 3"]}
     save_tensors(base / "progress.safetensors", {"pictures": pictures}, notes)

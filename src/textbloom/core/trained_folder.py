@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from textbloom.core.errors import UserError
@@ -23,6 +24,22 @@ Weights = Literal["ema", "raw", "best"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
+class _Weights(BaseModel):
+    """Whose weights a network has, and from whose it learned."""
+
+    name: str
+    sha256: str
+    pretrained: list["_Weights"] = []
+
+
+class _Config(BaseModel):
+    """What every reader of config.json may rely on."""
+
+    network: dict[str, Any]
+    encoder: _Weights
+    pretrained: list[_Weights] = []
+
+
 def save_networks(
     folder: Path, generator: nn.Module, ema: nn.Module, discriminator: nn.Module, config: Mapping[str, Any]
 ) -> None:
@@ -38,7 +55,15 @@ def save_networks(
 
 def read_config(folder: Path) -> dict[str, Any]:
     """What `save_networks` was given as `config`; a file that is missing or damaged is a UserError."""
-    return read_json(folder / CONFIG, "run `make repro`, which trains a generator")
+    mend = "run `make repro`, which trains a generator"
+    found = read_json(folder / CONFIG, mend)
+    try:
+        _Config.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{folder / CONFIG} is damaged ({key}: {first['msg']}): {mend}") from None
+    return found
 
 
 def load_generator(
@@ -54,7 +79,7 @@ def load_generator(
     try:
         generator = build(config)
         generator.load_state_dict(tensors)
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # what the building of a network makes of numbers that were never meant for it
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit {folder / CONFIG} ({reason}): run `make repro`") from None
     return generator.eval().requires_grad_(False), config

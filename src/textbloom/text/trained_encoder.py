@@ -1,6 +1,5 @@
 """A text encoder that the project trains itself: its folder, written by the stage text_encoder, and its use."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from textbloom.core import runtime
 from textbloom.core.errors import UserError
-from textbloom.core.files import sha256, write_json
+from textbloom.core.files import read_json, sha256, write_json
 from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.text.bag_of_ngrams import BagOfNgrams
 from textbloom.text.base import TextEncoder, TrainedNetwork
@@ -68,19 +67,24 @@ def save(
 def load(folder: Path) -> TrainedEncoder:
     """The encoder of `folder`, on the GPU where there is one. Raises UserError where there is none or another's."""
     path = folder / _CONFIG
+    config = read_json(path)
+    if config.get("trained") is False:
+        names = " or ".join(KINDS)
+        raise UserError(f"{folder} holds no trained encoder: set encoder.name to {names} and run `make repro`")
+    weights = load_tensors(folder / _WEIGHTS)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not config["trained"]:
-            names = " or ".join(KINDS)
-            raise UserError(f"{folder} holds no trained encoder: set encoder.name to {names} and run `make repro`")
+        pretrained = [{key: part[key] for key in ("name", "sha256")} for part in config["pretrained"]]
         network = KINDS[config["name"]](**config["arguments"])
-    except (FileNotFoundError, ValueError, KeyError):
-        raise UserError(f"{path} is missing, damaged or another version's: run `make repro`, which makes it") from None
-    network.load_state_dict(load_tensors(folder / _WEIGHTS))
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} is damaged, another version's or not of {_WEIGHTS} ({reason}): run `make repro`, which makes it"
+        ) from None
     metadata = {
         "name": config["name"],
         "revision": "trained",
         "sha256": sha256(folder / _WEIGHTS),
-        "pretrained": config["pretrained"],
+        "pretrained": pretrained,
     }
     return TrainedEncoder(network.to(runtime.device()).eval(), metadata)
