@@ -269,7 +269,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(project):
 def test_every_preset_is_valid_and_undone_by_the_embedded_default(project, name):
     config.apply(name, [])
     config.load()
-    config.apply("drawn-dcgan-bert", [])
+    config.apply("drawn-projected-dcgan", [])
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
 
 

@@ -22,7 +22,7 @@ from textbloom.core import errors, locks
 from textbloom.core.errors import UserError
 from textbloom.core.files import read_text, write_json, write_text
 
-DEFAULT_PRESET = "drawn-dcgan-bert"
+BASE_PRESET = "drawn-dcgan-bert"  # over which every other one is laid
 TRAINED_ENCODERS = ("char-cnn-rnn", "bag-of-ngrams")  # values of encoder.name that the project trains itself
 
 # Where the files lie, relative to the project's root, which is the working directory of every stage.
@@ -112,13 +112,14 @@ class Section(BaseModel):
 
 # Keys that some systems have nothing to do with, and the value that says so.
 _PUBLISHED = ("dcgan", "gan-cls", "stackgan")
+_OWN = ("projected-dcgan", "textbloom")
 NOT_IN: dict[str, tuple[tuple[str, ...], Any]] = {
     "model.backbone": (_PUBLISHED, None),
     "objective.mixed_captions": (_PUBLISHED, 0.0),
-    "objective.saturating": (("textbloom",), False),
-    "objective.feature_matching": (("textbloom",), 0.0),
-    "objective.pixel_l1": (("textbloom",), 0.0),
-    "objective.label_smoothing": (("textbloom",), 0.0),
+    "objective.variety": (_PUBLISHED, 1),
+    "objective.saturating": (_OWN, False),
+    "objective.feature_matching": (_OWN, 0.0),
+    "objective.label_smoothing": (_OWN, 0.0),
 }
 
 
@@ -166,10 +167,11 @@ class EncoderTraining(Section):
 
 
 class Model(Section):
-    name: Literal["dcgan", "gan-cls", "stackgan", "textbloom"]
+    name: Literal["dcgan", "gan-cls", "stackgan", "projected-dcgan", "textbloom"]
     noise_dim: Count
     features: Count
     text_projection: Count
+    text_directions: Count | None
     discriminator_text: bool
     widths: list[Count] | None
     discriminator_features: Annotated[int, Field(ge=8, multiple_of=8)]
@@ -183,6 +185,7 @@ class Objective(Section):
     saturating: bool
     feature_matching: Weight
     pixel_l1: Weight
+    variety: Count
     conditioning_kl: Weight
     label_smoothing: Annotated[float, Field(ge=0, le=0.5)]
     mixed_captions: Annotated[float, Field(ge=0, le=1)]
@@ -436,7 +439,7 @@ def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> 
 def changed(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> str:
     """The text of params.yaml with a preset and `key=value` overrides in it, its comments kept.
 
-    A preset is laid over DEFAULT_PRESET, so that what another one set before does not linger; keys that no preset sets,
+    A preset is laid over BASE_PRESET, so that what another one set before does not linger; keys that no preset sets,
     such as data.mirror, stay. Raises UserError for an unknown preset,
     key or value.
     """
@@ -451,7 +454,7 @@ def changed(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -
     if not isinstance(document, dict):
         parse("", str(path))
     if preset is not None:
-        for name in (DEFAULT_PRESET, preset):
+        for name in (BASE_PRESET, preset):
             _overlay(document, _preset(name), Params, f"{PRESETS / name}.yaml")
     for override in overrides:
         key, equals, value = override.partition("=")

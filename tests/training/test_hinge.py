@@ -9,7 +9,7 @@ from textbloom.core.seeding import generator_for
 from textbloom.models.base import Discriminator, Frozen, Generator
 from textbloom.training import augmentation
 from textbloom.training.objectives.base import Batch, Networks
-from textbloom.training.objectives.hinge import Hinge, with_mixed
+from textbloom.training.objectives.hinge import Hinge, coarse, with_mixed
 
 
 class Painter(Generator):
@@ -80,10 +80,46 @@ def test_the_losses_are_their_closed_form(matching_aware):
 
 def test_a_share_of_the_captions_lies_halfway_to_that_of_another_picture():
     _, data = scene()
-    assert torch.equal(with_mixed(data, 0.0), data.text)
-    half = with_mixed(data, 0.5)
+    assert torch.equal(with_mixed(data.text, data, 0.0), data.text)
+    half = with_mixed(data.text, data, 0.5)
     assert torch.equal(half[:2], data.text[:2])
     assert torch.allclose(half[2:], (data.text[2:] + data.text[1:3]) / 2)
+
+
+def test_a_mixed_captions_colours_lie_halfway_too():
+    networks, data = scene()
+    for share, wanted in ((0.0, REAL), (0.5, [0.3, -0.4, (2.0 - 0.4) / 2, (0.1 + 2.0) / 2])):
+        loss, terms = Hinge(pixel_l1=7.0, conditioning_kl=0.0, mixed_captions=share).generator(networks, data)
+        expected = sum(abs(made - own) for made, own in zip(NOISE, wanted, strict=True)) / 4
+        assert terms["pixels"].item() == pytest.approx(expected)
+        assert loss.item() == pytest.approx(terms["adversarial"].item() + 7.0 * expected)
+
+
+def test_colours_are_compared_in_squares_whose_inside_does_not_count():
+    pictures = torch.rand(2, 3, 8, 8)
+    shuffled = pictures.unflatten(2, (2, 4)).unflatten(4, (2, 4)).flip(3, 5).flatten(4, 5).flatten(2, 3)
+    assert not torch.equal(pictures, shuffled)
+    torch.testing.assert_close(coarse(pictures), coarse(shuffled))
+    torch.testing.assert_close(coarse(pictures)[0, 1, 1, 0], pictures[0, 1, 4:, :4].mean())
+
+
+def test_of_several_noises_the_one_nearest_to_the_captions_own_picture_is_trained():
+    class Mixed(Painter):
+        noise_dim = 3
+
+        def forward(self, noise, text):
+            return super().forward(noise[:, :1], text)  # the colour is the first number of three
+
+    networks, data = scene()
+    data.noise = torch.tensor([[0.9, 0.4, -3.0], [0.0, -0.5, 5.0], [1.0, 1.1, 1.2], [3.0, -3.0, 0.2]]).expand(2, -1, -1)
+    chosen = {1: [0.9, 0.0, 1.0, 3.0], 2: [0.9, 0.0, 1.2, 0.2], 3: [0.4, -0.5, 1.2, 0.2]}
+    for variety, colours in chosen.items():
+        painter = Mixed()
+        objective = Hinge(pixel_l1=1.0, variety=variety, mixed_captions=0.0)
+        _, terms = objective.generator(Networks(painter, networks.discriminator), data)
+        expected = sum(abs(colour - own) for colour, own in zip(colours, REAL, strict=True)) / 4
+        assert terms["pixels"].item() == pytest.approx(expected)
+        assert painter.made == (1 if variety == 1 else variety + 1)
 
 
 def test_one_pass_of_the_generator_serves_both_steps_unless_there_are_micro_batches_to_keep_it_for():

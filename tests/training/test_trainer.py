@@ -186,7 +186,7 @@ def test_the_learning_rate_halves_on_schedule_and_falls_to_zero_at_the_end():
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-@pytest.mark.parametrize("system", ["dcgan", "gan-cls", "stackgan", "textbloom"])
+@pytest.mark.parametrize("system", ["dcgan", "gan-cls", "stackgan", "projected-dcgan", "textbloom"])
 def test_gradients_and_moments_lie_in_memory_as_their_weights_do(system, autocast):
     """A fused optimizer walks through all of them in the order of memory: another layout is another weight's update."""
     found = trainer(networks(system), autocast=autocast)

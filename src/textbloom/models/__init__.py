@@ -5,13 +5,15 @@ from typing import Any
 
 from torch import Tensor
 
-from textbloom.models import dcgan, gan_cls, stackgan, textbloom
+from textbloom.models import dcgan, gan_cls, projected_dcgan, stackgan, textbloom
 from textbloom.models.base import Architecture, Discriminator, Generator
+from textbloom.models.text_directions import TextDirections
 
 SYSTEMS = {
     "dcgan": dcgan.build,
     "gan-cls": gan_cls.build,
     "stackgan": stackgan.build,
+    "projected-dcgan": projected_dcgan.build,
     "textbloom": textbloom.build,
 }
 REFINEMENTS = {"stackgan": stackgan.refine}
@@ -34,7 +36,7 @@ def fit_text(generator: Generator, discriminator: Discriminator, embeddings: Ten
     """Before training, let both networks take what statistics they use from the training captions, [R, D]."""
     for network in (generator, discriminator):
         for part in network.modules():
-            if isinstance(part, textbloom.TextDirections):
+            if isinstance(part, TextDirections):
                 part.fit(embeddings)
 
 

@@ -18,6 +18,7 @@ class Architecture:
     features: width F of the narrowest layer.
     text_projection: length P of the projected text.
     discriminator_text: whether the discriminator sees the text.
+    text_directions: how many main directions of the embeddings a system looks at that looks at such; None: all.
     widths: channels of the generator's maps from the smallest on, for a system that takes them; None: by `features`.
     discriminator_features: width of the narrowest layer of a discriminator that has a width of its own.
     backbone: a pretrained network, pictures to feature maps, for a discriminator that judges by one.
@@ -30,6 +31,7 @@ class Architecture:
     features: int
     text_projection: int
     discriminator_text: bool
+    text_directions: int | None = 128
     widths: Sequence[int] | None = None
     discriminator_features: int = 32
     backbone: "Frozen | None" = None

@@ -19,50 +19,17 @@ from torch.nn.utils import parametrize
 from textbloom.models import base
 from textbloom.models.base import Architecture
 from textbloom.models.stackgan import Conditioning
+from textbloom.models.text_directions import TextDirections
 
 START = 4  # side in pixels of the generator's first map
 WIDEST = 256  # channels of the widest map, unless `model.widths` says otherwise
 GROUP = 8  # pictures among which the batch's deviation is taken
 MATCHED = 64  # length of the vectors whose dot product says how well picture and text match
-DIRECTIONS = 128  # of the captions' embeddings, by their variance, that the networks look at
-EVENNESS = 0.25  # a direction's variance v becomes v to the power 1 - 2 · 0.25: 0 leaves it, 0.5 makes all alike
 
 
 def build(architecture: Architecture) -> tuple["Generator", "Discriminator"]:
     """Both networks; without a backbone the discriminator is the small one of the pixels alone."""
     return Generator(architecture), Discriminator(architecture)
-
-
-class TextDirections(nn.Module):
-    """Embeddings [B, D] to their main directions [B, P], small ones raised: sentences' vectors differ in few numbers.
-
-    P is DIRECTIONS, or D where that is less. Until `fit` has seen the captions, these are the first P numbers.
-    """
-
-    def __init__(self, embedding_dim: int) -> None:
-        super().__init__()
-        self.dim = min(embedding_dim, DIRECTIONS)
-        self.mean: Tensor
-        self.directions: Tensor
-        self.register_buffer("mean", torch.zeros(embedding_dim))
-        self.register_buffer("directions", torch.eye(embedding_dim, self.dim))
-
-    @torch.no_grad()
-    def fit(self, embeddings: Tensor) -> None:
-        """Take mean and main directions from embeddings [R, D]; the directions then have variance 1 on average."""
-        wide = embeddings.double()
-        mean = wide.mean(0)
-        variances, vectors = torch.linalg.eigh((wide - mean).T @ (wide - mean) / len(wide))
-        variances, vectors = variances.flip(0)[: self.dim].clamp_min(1e-9), vectors.flip(1)[:, : self.dim]
-        # An eigenvector's sign is arbitrary: its largest entry shall be positive.
-        signs = vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
-        scales = variances**-EVENNESS
-        scales /= (variances * scales.square()).mean().sqrt()
-        self.mean.copy_(mean)
-        self.directions.copy_(vectors * signs * scales)
-
-    def forward(self, text: Tensor) -> Tensor:
-        return (text - self.mean) @ self.directions
 
 
 class Generator(base.Generator):
@@ -79,7 +46,7 @@ class Generator(base.Generator):
         assert len(widths) == ups + 1, f"{len(widths)} widths for the {ups + 1} map sizes from {START} to {a.size}"
         self._split = [a.noise_dim, a.text_projection]
         self.noise_dim = sum(self._split)
-        self.text = TextDirections(a.embedding_dim)
+        self.text = TextDirections(a.embedding_dim, a.text_directions)
         self.conditioning = Conditioning(self.text.dim, a.text_projection)
         condition = a.noise_dim + a.text_projection
         self.start = nn.Linear(condition, START * START * widths[0])
@@ -150,7 +117,7 @@ class Discriminator(base.Discriminator):
                 scales = [scale.shape for scale in self.backbone(torch.zeros(1, 3, self._side, self._side))]
         narrow = a.discriminator_features
         self.mixture = RandomMixture([channels for _, channels, _, _ in scales], narrow)
-        self.text = TextDirections(a.embedding_dim) if a.discriminator_text else None
+        self.text = TextDirections(a.embedding_dim, a.text_directions) if a.discriminator_text else None
         text = self.text.dim if self.text else 0
         heads = [Head(narrow, side, [2 * narrow] * 2, text, grouped=True) for _, _, _, side in scales]
         heads.append(Head(3, a.size, [min(WIDEST, narrow << i) for i in range(4)], text, grouped=False))

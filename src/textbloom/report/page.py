@@ -164,9 +164,9 @@ def curves(tables: Sequence[bytes | None]) -> Iterator[Curve]:
 
 def parameters(runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[ParamRow]]:
     """The preset nearest to the first run, by name, and every parameter of every run beside that preset's."""
-    default = flat(yaml.safe_load((config.PRESETS / f"{config.DEFAULT_PRESET}.yaml").read_text(encoding="utf-8")))
+    base = flat(yaml.safe_load((config.PRESETS / f"{config.BASE_PRESET}.yaml").read_text(encoding="utf-8")))
     presets = {
-        path.stem: default | flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+        path.stem: base | flat(yaml.safe_load(path.read_text(encoding="utf-8")))
         for path in sorted(config.PRESETS.glob("*.yaml"))
     }
     nearest = min(presets, key=lambda name: sum(runs[0].get(key) != value for key, value in presets[name].items()))

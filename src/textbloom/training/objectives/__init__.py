@@ -13,6 +13,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "dcgan": GanCls,
     "gan-cls": GanCls,
     "stackgan": GanCls,
+    "projected-dcgan": Hinge,
     "textbloom": Hinge,
 }
 

@@ -2,7 +2,8 @@
 
 Hinge loss: Lim and Ye 2017 (arXiv 1705.02894), Miyato et al. 2018 (arXiv 1802.05957), equations 16 and 17. Pairs of a
 picture and another picture's text: Reed et al. 2016 (arXiv 1605.05396), whose section 4.3 also has the captions
-between two captions (GAN-INT).
+between two captions (GAN-INT). Their colours lie between those of two pictures, as mixup has it (Zhang et al. 2018,
+arXiv 1710.09412). Of several noises the best counts: the variety loss of Gupta et al. 2018 (arXiv 1803.10892).
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textbloom.models.base import Discriminator
+from textbloom.models.base import Discriminator, Generator
 from textbloom.training.objectives.base import Batch, Loss, Networks, Objective
+
+COARSE = 4  # pixels, side of the squares whose mean colours generated and real pictures shall share
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Hinge(Objective):
 
     matching_aware: bool = True
     negatives_weight: float = 0.5
+    pixel_l1: float = 0.0
+    variety: int = 1
     conditioning_kl: float = 0.1
     mixed_captions: float = 0.5
 
@@ -30,9 +35,9 @@ class Hinge(Objective):
         # One pass makes the pictures of both steps, unless the graphs of many micro-batches would have to be kept.
         keep = batch.micro_batches == 1
         with torch.set_grad_enabled(keep):
-            captions, of_fakes = self._generated(networks, batch, batch.noise[0])
+            captions, pictures, of_fakes = self._generated(networks, batch, batch.noise[0])
         if keep:
-            batch.memo["generated"] = captions, of_fakes
+            batch.memo["generated"] = captions, pictures, of_fakes
         with torch.no_grad():
             of_real = d.frozen_features(batch.augment(batch.images))
         fake = margin(d, -d.score(d.learned_features([scale.detach() for scale in of_fakes]), d.project(captions)))
@@ -45,28 +50,60 @@ class Hinge(Objective):
         return terms["real"] + self.negatives_weight * fake, terms
 
     def generator(self, networks: Networks, batch: Batch) -> Loss:
-        """The generated pictures' mean logit, negative, and the divergence of the captions' conditioning."""
+        """The generated pictures' mean logit, negative, with the captions' divergence and the distance of colours.
+
+        The colours are those of the captions' own pictures, in squares of COARSE pixels: what is smaller, and so every
+        edge, is left to the discriminator. Frozen features hardly see colours, and not which part has them.
+        """
         d = networks.discriminator
-        captions, of_fakes = batch.memo.pop("generated", None) or self._generated(networks, batch, batch.noise[1])
+        kept = batch.memo.pop("generated", None)
+        captions, pictures, of_fakes = kept or self._generated(networks, batch, batch.noise[1])
         adversarial = -mean(d, d.score(d.learned_features(of_fakes), d.project(captions)))
         kl = networks.generator.divergence(captions)
-        return adversarial + self.conditioning_kl * kl, {"adversarial": adversarial, "kl": kl}
+        loss, terms = adversarial + self.conditioning_kl * kl, {"adversarial": adversarial, "kl": kl}
+        if self.pixel_l1:
+            terms["pixels"] = self._distances(pictures, batch).mean()
+            loss = loss + self.pixel_l1 * terms["pixels"]
+        return loss, terms
 
-    def _generated(self, networks: Networks, batch: Batch, noise: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Captions [B, D] and the frozen features of pictures generated for them, with gradients to the generator."""
-        captions = with_mixed(batch, self.mixed_captions)
+    def _generated(self, networks: Networks, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Captions [B, D], pictures generated for them, and their frozen features with gradients to the generator."""
+        captions = with_mixed(batch.text, batch, self.mixed_captions)
+        if self.variety > 1:
+            noise = self._nearest(networks.generator, captions, noise, batch)
         pictures = networks.generator(noise, captions)
-        return captions, networks.discriminator.frozen_features(batch.augment(pictures))
+        return captions, pictures, networks.discriminator.frozen_features(batch.augment(pictures))
+
+    @torch.no_grad()
+    def _nearest(self, generator: Generator, captions: Tensor, noise: Tensor, batch: Batch) -> Tensor:
+        """Of `variety` noises for each caption the one whose picture is nearest in colours to its own, [B, Z].
+
+        A pixel loss would ask all noises of a caption for one picture; so it asks only one of them. The noises that are
+        tried hold the same numbers, moved on: other vectors, and no more chance than the batch brings.
+        """
+        tried = torch.stack([noise.roll(shift, dims=1) for shift in range(self.variety)])
+        distances = torch.stack([self._distances(generator(each, captions), batch) for each in tried])
+        return tried[distances.argmin(0), torch.arange(len(noise), device=noise.device)]
+
+    def _distances(self, pictures: Tensor, batch: Batch) -> Tensor:
+        """Mean absolute difference [B] between the coarse colours of generated pictures and of the captions' own."""
+        wanted = with_mixed(coarse(batch.images), batch, self.mixed_captions)
+        return (coarse(pictures) - wanted).abs().mean((1, 2, 3))
 
 
-def with_mixed(batch: Batch, share: float) -> Tensor:
-    """The batch's captions [B, D], the last `share` of them in the middle between theirs and another picture's.
+def coarse(pictures: Tensor) -> Tensor:
+    """Pictures [B, 3, S, S] to the mean colours of their squares, [B, 3, S / COARSE, S / COARSE]."""
+    return F.avg_pool2d(pictures.float(), COARSE)
+
+
+def with_mixed(rows: Tensor, batch: Batch, share: float) -> Tensor:
+    """Rows [B, …] of the batch's captions or pictures, the last `share` of them halfway to another picture's.
 
     The generator is so asked for captions that nobody wrote, of which there are far more than written ones.
     """
-    kept = len(batch.text) - int(share * len(batch.text))
-    middle = (batch.text + batch.mismatched(batch.text)) / 2
-    return torch.cat([batch.text[:kept], middle[kept:]])
+    kept = len(rows) - int(share * len(rows))
+    middle = (rows + batch.mismatched(rows)) / 2
+    return torch.cat([rows[:kept], middle[kept:]])
 
 
 def margin(d: Discriminator, logits: Tensor) -> Tensor:

@@ -1,0 +1,32 @@
+"""The course project's DCGAN generator, taught by the project's own discriminator.
+
+System A's generator is kept layer by layer; before its first one stand the captions' main directions. The discriminator
+is that of `textbloom`: mostly a pretrained network that never changes (Sauer et al. 2021, arXiv 2111.01007).
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from textbloom.models import dcgan
+from textbloom.models.base import Architecture
+from textbloom.models.text_directions import TextDirections
+from textbloom.models.textbloom import Discriminator
+
+
+def build(architecture: Architecture) -> tuple["Generator", Discriminator]:
+    """Both networks."""
+    return Generator(architecture), Discriminator(architecture)
+
+
+class Generator(dcgan.Generator):
+    """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 64 or 128."""
+
+    def __init__(self, a: Architecture) -> None:
+        directions = TextDirections(a.embedding_dim, a.text_directions)
+        super().__init__(replace(a, embedding_dim=directions.dim), partial(nn.ReLU, inplace=True))
+        self.directions = directions
+
+    def forward(self, noise: Tensor, text: Tensor) -> Tensor:
+        return super().forward(noise, self.directions(text))
