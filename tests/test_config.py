@@ -111,7 +111,10 @@ def test_an_epoch_is_chosen_on_pictures_and_by_a_network_that_nothing_else_uses(
 
 
 def several(values):
+    """Parameters of system A, with these changed."""
     document = yaml.safe_load(DEFAULT)
+    for section, keys in yaml.safe_load((ROOT / "presets" / f"{config.BASE_PRESET}.yaml").read_text()).items():
+        document[section] |= keys
     for key, value in values.items():
         section, name = key.split(".")
         document[section][name] = value
