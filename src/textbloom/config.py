@@ -153,7 +153,6 @@ class Encoder(Section):
     revision: str | None
     path: str | None
     source: Literal["hub", "packages"]
-    layers: Count | None
     precision: Precision
     batch_size: Count
 

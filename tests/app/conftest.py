@@ -23,6 +23,6 @@ def project(tmp_path, monkeypatch):
     averaged, _ = models.build(**NETWORK)
     monkeypatch.chdir(tmp_path)
     e = config.load().encoder
-    made_of = {"network": NETWORK, "encoder": pretrained.load(e.name, layers=e.layers).metadata}
+    made_of = {"network": NETWORK, "encoder": pretrained.load(e.name).metadata}
     save_networks(tmp_path / "models/base", generator, averaged, discriminator, made_of)
     return tmp_path

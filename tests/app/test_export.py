@@ -43,7 +43,6 @@ def test_onnx_draws_what_torch_draws_for_any_number_of_pictures(tmp_path, name):
 
 def test_the_example_draws_alone_and_the_card_says_what_it_is(project, monkeypatch):
     monkeypatch.chdir(project)
-    cli.main(["params", "--set", "encoder.layers=null"])
     cli.main(["export", "taken"])
     taken = Path("taken")
     folder, _ = hub.obtain(hub.ENCODERS["all-MiniLM-L6-v2"], "hub")

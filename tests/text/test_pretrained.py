@@ -299,15 +299,3 @@ def test_the_benchmark_runs_on_captions_of_its_own(capsys):
     main(["--count", "12", "--loop", "4", "--repeats", "1"])
     said = capsys.readouterr().out
     assert all(way in said for way in ("one encode a caption", "ours, fp32", "ours, bf16"))
-
-
-def test_layers_are_run_from_the_first_on_and_their_last_is_averaged(reference):
-    encoder = pretrained.load(NAME, layers=3)
-    tokens = reference.tokenizer(CAPTIONS[2], return_tensors="pt").to(reference.device)
-    with torch.inference_mode():
-        states = reference.transformers_model(**tokens, output_hidden_states=True).hidden_states
-    expected = torch.nn.functional.normalize(states[3].mean(1), dim=1)
-    torch.testing.assert_close(encoder.encode([CAPTIONS[2]], 1), expected.cpu(), atol=1e-5, rtol=0)
-    assert encoder.metadata["layers"] == 3
-    with pytest.raises(UserError, match=r"encoder\.layers: 7 are more than the 6 layers that the encoder has"):
-        pretrained.load(NAME, layers=7)

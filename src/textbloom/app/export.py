@@ -87,7 +87,7 @@ def export(name: str, folder: Path) -> None:
     model = models.open_model(name)
     generator = model.generator
     encoder = generator.config["encoder"]
-    plain = encoder["name"] in hub.ENCODERS and not encoder.get("layers")
+    plain = encoder["name"] in hub.ENCODERS
     dataset = config.load().data.dataset if name == models.OWN else next((d for d in RIGHTS if name.startswith(d)), "")
     with replacing(folder) as made:
         made.mkdir()

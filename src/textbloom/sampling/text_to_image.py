@@ -24,12 +24,11 @@ class TextToImage:
         """
         self.generator = load_generator(folder, weights)
         trained_with = self.generator.config["encoder"]
-        for key in ("sha256", "layers"):
-            if encoder.metadata.get(key) != trained_with.get(key):
-                raise UserError(
-                    f"encoder: the generator was trained with {trained_with['name']} of other weights or layers; set "
-                    "it back in params.yaml or run `make repro`"
-                )
+        if encoder.metadata["sha256"] != trained_with["sha256"]:
+            raise UserError(
+                f"encoder: the generator was trained with {trained_with['name']} of other weights; set it back in "
+                "params.yaml or run `make repro`"
+            )
         self._encoder = encoder
 
     def pictures(self, sentences: Sequence[str], seed: int, count: int = 1) -> Tensor:

@@ -12,7 +12,6 @@ def open_encoder(
     path: str | None,
     precision: str,
     source: str,
-    layers: int | None,
     *,
     trained: Path,
 ) -> TextEncoder:
@@ -23,4 +22,4 @@ def open_encoder(
     """
     if name in trained_encoder.KINDS:
         return trained_encoder.load(trained)
-    return pretrained.load(name, revision, path, precision, source, layers)
+    return pretrained.load(name, revision, path, precision, source)

