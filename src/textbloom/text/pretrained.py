@@ -29,7 +29,7 @@ _FITTING = (
 class PretrainedEncoder(TextEncoder):
     """A loaded encoder.
 
-    metadata: name, revision (or "local"), sha256 of its weights, settings_sha256 of tokenizer and pooling, and precision
+    metadata: name, revision (or "local"), sha256 of its weights, settings_sha256 of tokenizer and pooling, precision
     (fp32 | bf16).
     """
 
