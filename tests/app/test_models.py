@@ -4,10 +4,15 @@ import shutil
 
 import pytest
 import torch
-from support.dvc_project import Project
+from support.dvc_project import ROOT, Project
+from support.prepared_project import NETWORK
 
+from textbloom import config
 from textbloom.app import models
 from textbloom.core.errors import UserError
+from textbloom.core.trained_folder import save_networks
+from textbloom.models import build
+from textbloom.text import bag_of_ngrams, trained_encoder
 
 PIPELINE = """
 stages:
@@ -47,3 +52,14 @@ def test_an_experiment_that_is_no_longer_in_the_cache_is_one_line(experiments):
     shutil.rmtree(experiments.folder / ".dvc/cache")
     with pytest.raises(UserError, match="other: the experiment's model is not in DVC's cache: run `dvc exp run`"):
         models.open_model("other")
+
+
+def test_a_model_opens_by_its_folder_with_the_text_encoder_that_was_trained_here(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = bag_of_ngrams.BagOfNgrams(["a", "red", "flower"])
+    encoder = trained_encoder.save(config.TEXT_ENCODER, "bag-of-ngrams", words, {})
+    network = NETWORK | {"embedding_dim": bag_of_ngrams.EMBEDDING_DIM}
+    generator, discriminator = build(**network)
+    save_networks(config.BASE, generator, generator, discriminator, {"network": network, "encoder": encoder.metadata})
+    assert models.open_model("models/base").pictures(["a red flower"], seed=0).shape == (1, 3, 64, 64)
