@@ -38,9 +38,11 @@ def test_the_drawn_results_are_those_of_metrics_eval_json():
     if changed.returncode:
         pytest.skip("metrics/eval.json is of a run that is not committed")
     measured = committed("metrics/eval.json")
-    for _, key, generated, real, chance in rows("drawn flowers, 64×64"):
+    of_a = committed("docs/results/drawn-dcgan-bert/eval.json")
+    for _, key, generated, by_a, real, chance in rows("drawn flowers, 64×64"):
         name = key.strip("`")
         assert_printed(measured[name], generated, name)
+        assert_printed(of_a.get(name), by_a, f"{name}, system A")
         assert_printed(of_real(measured, name), real, f"{name}, real pictures")
         assert_printed(measured.get(f"{name}_shuffled"), chance, f"{name}, chance")
 
