@@ -55,7 +55,7 @@ def test_an_experiment_runs_only_what_reads_the_key_and_the_way_back_runs_nothin
     assert "index.html" in project.run("dvc", "plots", "diff")
     assert project.text("metrics/eval.json") != before
 
-    output = project.run("dvc", "exp", "run", "-S", "train.lr=0.0005")
+    output = project.run("dvc", "exp", "run", "-S", "train.lr=0.0004")
     assert ran(output) == []
     assert project.text("metrics/eval.json") == before
     project.run("git", "diff", "--exit-code", "--", "dvc.lock", "metrics", "plots")

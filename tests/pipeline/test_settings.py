@@ -125,9 +125,9 @@ def test_settings_are_not_written_while_a_pipeline_runs_with_others(folder):
         assert folder.text("params.yaml") == before
     folder.finish(running)
     assert running.returncode == 0
-    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0005}
+    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0004}
     folder.make("repro", "SET=seed=2")
-    assert folder.text("data/made") == "train of seed 2, lr 0.0005"
+    assert folder.text("data/made") == "train of seed 2, lr 0.0004"
 
 
 def test_a_stage_alone_keeps_its_settings_too(folder):
@@ -141,7 +141,7 @@ def test_a_stage_alone_keeps_its_settings_too(folder):
     ("key", "old", "new", "fails"),
     [
         ("seed", "seed: 1 ", "seed: 2 ", True),
-        ("train.lr", "lr: 0.0005", "lr: 0.002", True),
+        ("train.lr", "lr: 0.0004", "lr: 0.002", True),
         ("", "rows: 4", "rows: 3", False),
     ],
 )
@@ -157,7 +157,7 @@ def test_what_an_editor_writes_meanwhile_is_never_recorded_for_it(folder, key, o
         assert not (folder.path / "dvc.lock").exists()
         (folder.path / "params.yaml").write_text(text)
         assert ran(folder.run("dvc", "repro", "train")) == ["train"]
-    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0005}
+    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0004}
 
 
 def test_what_is_of_an_earlier_model_does_not_stay_beside_a_new_one(folder):

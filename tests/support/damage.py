@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from scipy.io import savemat
 from torch import Tensor
@@ -168,12 +169,14 @@ def _mirror(folder: Path) -> None:
 class Project:
     """A project whose every stage takes a second or less, built once; damage is done to linked copies of it."""
 
-    def __init__(self, folder: Path, commands: Sequence[str] = tuple(READS)) -> None:
-        """Builds it by these commands of READS; from now on quick stand-ins judge in this process."""
-        torch.set_num_threads(1)  # a forked child has only the thread that forked
-        FEATURE_EXTRACTORS_REGISTRY["coarse"] = Coarse
-        pretrained.load = lambda *_, **__: _Words()  # type: ignore[assignment]
-        photo_features.read = _coarse_features
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, commands: Sequence[str] = tuple(READS)) -> None:
+        """Builds it by these commands of READS; by `patch` quick stand-ins judge in this process.
+
+        PyTorch must have one thread: a forked child has only the thread that forked.
+        """
+        patch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
+        patch.setattr(pretrained, "load", lambda *_, **__: _Words())
+        patch.setattr(photo_features, "read", _coarse_features)
         self.folder, self.work = folder / "sound", folder / "damaged"
         self.folder.mkdir(parents=True)
         _mirror(self.folder / "mirror")
@@ -181,7 +184,7 @@ class Project:
         settings = [
             "data.dataset=flowers102", "data.mirror=mirror", "data.checksums=recorded", "data.split=oxford",
             "encoder.name=bag-of-ngrams", "encoder_training.epochs=1", "encoder_training.batch_size=6",
-            "model.features=2", "model.noise_dim=5", "model.text_projection=4", "train.epochs=1",
+            "model.backbone=null", "model.features=2", "model.noise_dim=5", "model.text_projection=4", "train.epochs=1",
             "train.batch_size=40", "evaluate.extractor=coarse", "evaluate.samples=100", "sample.rows=1",
             "sample.columns=2",
         ]  # fmt: skip

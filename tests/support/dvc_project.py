@@ -24,8 +24,8 @@ STAGES = [
     "sample",
 ]
 TINY = [
-    "drawn.count=460", "evaluate.samples=100", "evaluate.extractor=efficientnet-lite0", "model.features=4",
-    "train.epochs=2", "train.batch_size=128",
+    "drawn.count=460", "evaluate.samples=100", "evaluate.extractor=efficientnet-lite0", "model.backbone=null",
+    "model.features=4", "train.epochs=2", "train.batch_size=128",
 ]  # fmt: skip
 BIN = Path(sys.executable).parent
 

@@ -97,7 +97,13 @@ def test_the_stage_measures_on_val_pictures_and_keeps_what_generate_opens(tmp_pa
     prepared_project.write(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    overrides = ["model.features=4", "train.epochs=2", "train.batch_size=55", "train.splits=train"]
+    overrides = [
+        "model.backbone=null",
+        "model.features=4",
+        "train.epochs=2",
+        "train.batch_size=55",
+        "train.splits=train",
+    ]
     config.apply(None, [*overrides, "train.evaluate_every=1", "evaluate.generator=best"])
     runpy.run_path(str(prepared_project.ROOT / "stages/train.py"), run_name="__main__")
     table = pd.read_csv(config.VALIDATION)
