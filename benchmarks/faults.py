@@ -123,7 +123,7 @@ def _draw(found: dict[str, list[dict[str, float]]], worst: dict[str, Tensor], pa
             cell.plot(range(len(values)), [value[measure] for value in values], "o-", color="#c2185b", markersize=4)
             cell.set_xticks(range(len(values)), ["none", *map(str, FAULTS[fault][1])])
             cell.grid(alpha=0.3)
-            cell.set_ylim(bottom=0)
+        row[0].set_ylim(bottom=0)  # now that the cells of the row, which share it, have found its top
         row[0].set_ylabel(measure.replace("_accuracy", "").replace("_", "\n"), rotation=0, ha="right", va="center")
     for cell, fault in zip(cells[-1], found, strict=True):
         cell.set_xlabel(fault)
