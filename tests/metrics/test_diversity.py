@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from textbloom.metrics import diversity
+from textbloom.metrics.evaluation import nearest_captions
 
 
 def cloud(*shape: int, seed: int = 0) -> Tensor:
@@ -27,7 +28,7 @@ def test_the_spread_is_zero_for_one_picture_grows_with_the_noise_and_ignores_whe
 def test_the_nearest_captions_begin_with_the_pictures_own_even_where_another_says_the_same():
     angles = torch.tensor([0.0, 0.1, 0.1, 0.3, 2.0, 3.0])
     texts = torch.stack([angles.cos(), angles.sin()], dim=1) * torch.tensor([1.0, 5.0, 1.0, 2.0, 1.0, 1.0])[:, None]
-    found = diversity.nearest_captions(texts, torch.tensor([2, 0]), 3)
+    found = nearest_captions(texts, torch.tensor([2, 0]), 3)
     assert found[:, 0].tolist() == [2, 0]
     assert [set(row) for row in found.tolist()] == [{2, 1, 0}, {0, 1, 2}]
 

@@ -1,5 +1,6 @@
 """A trained folder opened: its generator, the first stage of one of two, and pictures from embeddings."""
 
+import contextlib
 import json
 
 import pytest
@@ -74,6 +75,18 @@ def test_a_folder_without_a_config_or_of_another_network_is_one_line(tmp_path):
         (tmp_path / trained_folder.CONFIG).write_text(json.dumps(damaged))
         with pytest.raises(UserError, match=rf"config\.json is damaged \({key}: Field required\): run `make repro`"):
             load_generator(tmp_path, "ema")
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("name", ["dcgan", "stackgan", "textbloom"])
+def test_a_damaged_number_of_the_network_is_one_line(tmp_path, name):
+    saved(tmp_path, networks(name), {"network": {**NETWORK, "name": name}})
+    for key in ("size", "noise_dim", "features", "embedding_dim", "text_projection", "widths", "text_directions"):
+        for value in ("64", -1, 1.5, 10**30, {}):
+            network = {**NETWORK, "name": name, key: value}
+            (tmp_path / trained_folder.CONFIG).write_text(json.dumps({"encoder": ENCODER, "network": network}))
+            with contextlib.suppress(UserError):  # a key that this system does not look at may be anything
+                load_generator(tmp_path, "ema")
 
 
 def test_pictures_span_the_whole_range_and_round_to_nearest():

@@ -23,6 +23,9 @@ LOSSES = "losses.csv"  # the run's loss curves, which plots/ shows too
 Weights = Literal["ema", "raw", "best"]
 Network = TypeVar("Network", bound=nn.Module)
 
+# What the building of a network makes of keys and numbers that were never meant for it.
+_UNFIT = (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError)
+
 
 class _Weights(BaseModel):
     """Whose weights a network has, and from whose it learned."""
@@ -79,7 +82,7 @@ def load_generator(
     try:
         generator = build(config)
         generator.load_state_dict(tensors)
-    except Exception as error:  # what the building of a network makes of numbers that were never meant for it
+    except _UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not fit {folder / CONFIG} ({reason}): run `make repro`") from None
     return generator.eval().requires_grad_(False), config

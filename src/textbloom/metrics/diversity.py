@@ -6,7 +6,6 @@ its pictures are still many, and its distance to real pictures may be small.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from textbloom.features import perceptual
 from textbloom.metrics.evaluation import Estimate, Evaluation, Values
@@ -24,7 +23,7 @@ def measure(evaluation: Evaluation) -> Values:
     """
     real = evaluation.real
     features = torch.cat([real.features.features, real.other_features.features])
-    return {"diversity": _ratio(spread(evaluation.draws), spread(features[_alike(evaluation)]))}
+    return {"diversity": _ratio(spread(evaluation.draws), spread(features[evaluation.alike]))}
 
 
 def measure_perceptual(evaluation: Evaluation) -> Values:
@@ -35,19 +34,12 @@ def measure_perceptual(evaluation: Evaluation) -> Values:
     if perceptual.SHA256 in evaluation.learned_from:
         return {}
     real = evaluation.real
-    chosen, places = _alike(evaluation).unique(return_inverse=True)
+    chosen, places = evaluation.alike.unique(return_inverse=True)
     pictures, others = real.split.pictures.images, real.split.others.images
     own, other = chosen[chosen < len(pictures)], chosen[chosen >= len(pictures)] - len(pictures)
     seen = perceptual.vectors(torch.cat([pictures[own], others[other]]))
     drawn = perceptual.vectors(evaluation.drawn.flatten(0, 1)).unflatten(0, evaluation.drawn.shape[:2])
     return {"perceptual_diversity": _ratio(squared_spread(drawn), squared_spread(seen[places]))}
-
-
-def _alike(evaluation: Evaluation) -> Tensor:
-    """Places among all real pictures, int64 [C, K], of those with the captions nearest to each that was drawn again."""
-    real = evaluation.real
-    texts = torch.cat([real.texts, real.other_texts])
-    return nearest_captions(texts, real.rows[evaluation.drawn_again], evaluation.draws.shape[1])
 
 
 def _ratio(generated: Tensor, natural: Tensor) -> Estimate:
@@ -70,14 +62,3 @@ def squared_spread(vectors: Tensor) -> Tensor:
     It is twice the variance, summed over the vectors' numbers.
     """
     return 2 * vectors.double().var(dim=1).sum(-1)
-
-
-def nearest_captions(texts: Tensor, rows: Tensor, count: int) -> Tensor:
-    """The `count` pictures whose captions are nearest in angle to those of `rows`, int64 [C, count], a row's own first.
-
-    `texts`: embeddings of all captions, [N, D].
-    """
-    unit = functional.normalize(texts, dim=1)
-    similarity = unit[rows] @ unit.T
-    similarity.scatter_(1, rows[:, None], float("inf"))  # also before a caption of the same words
-    return similarity.topk(count, dim=1).indices

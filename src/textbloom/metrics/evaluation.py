@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from textbloom.core.seeding import generator_for
 from textbloom.dataset.eval_split import EvalSplit
@@ -73,6 +75,12 @@ class Evaluation:
     learned_from: frozenset[str]
     inception: bool = False
 
+    @cached_property
+    def alike(self) -> Tensor:
+        """Places among all real pictures, int64 [C, K], of those with the captions nearest to each of `drawn_again`."""
+        texts = torch.cat([self.real.texts, self.real.other_texts])
+        return nearest_captions(texts, self.real.rows[self.drawn_again], self.draws.shape[1])
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -97,6 +105,17 @@ def mean_of(values: Tensor) -> Estimate:
     """The estimate of a mean over pictures, from one number a picture, [n]."""
     values = values.double()
     return Estimate(float(values.mean()), lambda places: float(values[places].mean()), len(values), repeats=True)
+
+
+def nearest_captions(texts: Tensor, rows: Tensor, count: int) -> Tensor:
+    """The `count` pictures whose captions are nearest in angle to those of `rows`, int64 [C, count], a row's own first.
+
+    `texts`: embeddings of all captions, [N, D].
+    """
+    unit = functional.normalize(texts, dim=1)
+    similarity = unit[rows] @ unit.T
+    similarity.scatter_(1, rows[:, None], float("inf"))  # also before a caption of the same words
+    return similarity.topk(count, dim=1).indices
 
 
 def some(count: int, wanted: int, seed: int, purpose: str, index: int = 0) -> Tensor:

@@ -37,6 +37,7 @@ class Hinge(Objective):
         with torch.set_grad_enabled(keep):
             captions, pictures, of_fakes = self._generated(networks, batch, batch.noise[0])
         if keep:
+            # The pictures are kept in any case: the gradient of the generator's last tanh is computed from them.
             batch.memo["generated"] = captions, pictures, of_fakes
         with torch.no_grad():
             of_real = d.frozen_features(batch.augment(batch.images))
