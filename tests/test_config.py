@@ -292,3 +292,10 @@ def test_the_published_preset_states_the_published_configuration(project):
     assert (p.train.lr, p.train.beta1, p.train.beta2) == (2e-4, 0.5, 0.999)
     assert (p.objective.feature_matching, p.objective.pixel_l1) == (100.0, 50.0)
     assert (p.model.noise_dim, p.model.text_projection, p.encoder.name) == (100, 256, "all-mpnet-base-v2")
+
+
+def test_the_presets_of_system_c_have_its_random_crops_and_flips(project):
+    for preset in ("cub200-stackgan", "drawn-stackgan"):
+        config.apply(preset, [])
+        p = config.load()
+        assert p.images.random_crops and p.train.flips

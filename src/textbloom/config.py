@@ -146,6 +146,7 @@ class Images(Section):
     size: Literal[64, 128, 256]
     fit: Literal["stretch", "crop", "pad"]
     box_share: Annotated[float, Field(gt=0, le=1)] | None
+    random_crops: bool = False
 
 
 class Encoder(Section):

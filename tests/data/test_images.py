@@ -44,6 +44,14 @@ def test_the_file_is_that_of_all_pictures_saved_at_once_in_the_order_of_the_ids(
     assert (tmp_path / "b").stat().st_mode == (tmp_path / "a").stat().st_mode
 
 
+def test_larger_pictures_are_the_same_photos_beside_the_others(tmp_path):
+    archive = photos(9)
+    whole = [np.stack([decode(each, side, "crop", 0.75) for each in archive]) for side in (64, 76)]
+    save_tensors(tmp_path / "a", dict(zip(("images", "larger"), map(torch.from_numpy, whole), strict=True)))
+    images.write(tmp_path / "b", archive, range(1, 10), 64, "crop", 0.75, larger=True)
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
+
+
 def test_pictures_are_decoded_without_shared_memory_or_other_processes(tmp_path):
     # As where /dev/shm is absent, read-only or full: a lock between processes cannot be made.
     code = """

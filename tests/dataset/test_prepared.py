@@ -54,6 +54,17 @@ def test_smaller_pictures_are_area_averages(files):
     assert numbers(half) == [11, 12], "one pixel in four is 40 brighter"
 
 
+def test_larger_pictures_stay_beside_their_own_and_are_left_out_at_another_size(files):
+    files.write(["train", "test", "train", "train"])
+    images = load_tensors(files.images)["images"].clone()
+    save_tensors(files.images, {"images": images, "larger": images.repeat_interleave(2, 2).repeat_interleave(2, 3)})
+    training = prepared.load(*files.all, splits=("train",))
+    assert training.larger.all()[:, 0, 0, 0].tolist() == numbers(training) == [1, 3, 4]
+    assert training.subset(torch.tensor([0, 2])).larger.all()[:, 0, 0, 0].tolist() == [1, 4]
+    assert training.larger.size == 2 * training.images.size
+    assert training.at(training.images.size).larger is None
+
+
 def test_files_that_do_not_belong_together_are_refused(files):
     files.write(["train"] * 3)
     vectors = load_tensors(files.embeddings)["embeddings"]

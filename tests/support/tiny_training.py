@@ -79,7 +79,7 @@ def batch(size: int = 64, micro_batches: int = 1) -> tuple[Tensor, Tensor, Tenso
     return images, torch.randn(6, 12, generator=stream), torch.arange(6 // micro_batches).roll(1).repeat(micro_batches)
 
 
-def prepared(count: int = 13, captions: int = 1, size: int = 64) -> Prepared:
+def prepared(count: int = 13, captions: int = 1, size: int = 64, larger: int | None = None) -> Prepared:
     stream = torch.Generator().manual_seed(5)
     numbers = torch.arange(1, count + 1).numpy()
     pictures = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=stream)
@@ -90,6 +90,7 @@ def prepared(count: int = 13, captions: int = 1, size: int = 64) -> Prepared:
         captions=[[f"flower {n} {k}" for k in range(captions)] for n in numbers],
         embeddings=torch.randn(count * captions, 12, generator=stream),
         first_row=torch.arange(count) * captions,
+        larger=Pictures(torch.randint(0, 256, (count, 3, larger, larger), dtype=torch.uint8)) if larger else None,
     )
 
 

@@ -32,6 +32,12 @@ def test_an_epoch_shows_every_picture_at_most_once_in_an_order_of_its_own():
     assert torch.equal(epochs[0][8:], torch.cat([text for _, text, _ in data.epoch(0, first_step=2)]))
 
 
+def test_an_epoch_gone_on_with_shows_the_pictures_that_were_left_of_it():
+    data = Batches(prepared(12, larger=76), 4, seed=1, device=CPU, flips=True)
+    whole, rest = list(data.epoch(3)), list(data.epoch(3, first_step=2))
+    assert len(rest) == 1 and torch.equal(rest[0][0], whole[2][0])
+
+
 def test_pictures_and_captions_stay_together_and_each_epoch_chooses_captions_anew():
     data = prepared(12, captions=5)
     pairs, pictures, seen = Batches(data, 12, seed=1, device=CPU), data.images.all().float(), set()
@@ -59,13 +65,55 @@ def test_flips_mirror_each_picture_in_about_half_of_the_epochs_and_change_nothin
     assert 340 < mirrored.sum() < 460
 
 
+def corner_of(image, whole):
+    """Where in a picture uint8 [3, L, L] the square `image` lies, [3, S, S] in [-1, 1]."""
+    squares = whole.unfold(1, image.shape[1], 1).unfold(2, image.shape[2], 1).float()
+    misses = (squares - (image[:, None, None] + 1) * 127.5).abs().amax(dim=(0, 3, 4))
+    assert misses.min() < 1e-3
+    return divmod(int(misses.argmin()), misses.shape[1])
+
+
+def test_of_larger_pictures_each_epoch_shows_a_square_at_every_place_alike_and_the_same_captions():
+    data = prepared(20, larger=67)
+    whole, plain = data.larger.all(), replace(data, larger=None)
+    corners = []
+    for epoch in range(20):
+        pairs = [Batches(each, 20, seed=1, device=CPU).epoch(epoch) for each in (data, plain)]
+        for (images, text, wrong), (_, same_text, same_wrong) in zip(*pairs, strict=True):
+            assert images.shape == (20, 3, 64, 64) and torch.equal(text, same_text) and torch.equal(wrong, same_wrong)
+            corners += [
+                corner_of(image, whole[row_of(vector, data)]) for image, vector in zip(images, text, strict=True)
+            ]
+    found = torch.zeros(4, 4)
+    for row, column in corners:
+        found[row, column] += 1
+    assert found.sum() == 400
+    assert found.min() >= 8 and found.max() <= 45, "25 expected at each of 16 places"
+
+
+def test_squares_of_reduced_pictures_are_squares_of_their_area_averages():
+    data = prepared(4, size=128, larger=152)
+    ((images, text, _),) = Batches(data, 4, seed=1, device=CPU, size=64).epoch(0)
+    halves = data.larger.all().float().unflatten(2, (76, 2)).unflatten(4, (76, 2)).mean(dim=(3, 5))
+    corners = {corner_of(image, halves[row_of(vector, data)]) for image, vector in zip(images, text, strict=True)}
+    assert len(corners) > 1
+
+
 @pytest.mark.parametrize(
     ("disturbed", "moved"),
-    [("order", {"pictures", "text"}), ("caption choice", {"text"}), ("flips", {"pictures"}), ("noise", set())],
+    [
+        ("order", {"pictures", "text"}),
+        ("caption choice", {"text"}),
+        ("flips", {"pictures"}),
+        ("crops", {"pictures"}),
+        ("noise", set()),
+    ],
 )
 def test_a_purpose_that_draws_more_leaves_the_others_as_they_were(monkeypatch, disturbed, moved):
+    data = prepared(captions=3, larger=76)
+
     def epoch():
-        seen = list(Batches(prepared(captions=3), 4, 7, CPU, flips=True).epoch(0))
+        seen = list(Batches(data, 4, 7, CPU, flips=True).epoch(0))
         return {"pictures": torch.cat([p for p, _, _ in seen]), "text": torch.cat([t for _, t, _ in seen])}
 
     def generator_for(seed, purpose, *rest):
@@ -97,17 +145,18 @@ def test_a_batch_of_more_than_all_pictures_names_its_key():
 
 @pytest.mark.parametrize(("world", "micro_batches"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (2, 3)])
 def test_ranks_share_out_each_micro_batch_of_one_processes_batch(world, micro_batches):
-    data, size = prepared(26), 12
+    data, size = prepared(26, larger=76), 12
 
-    def texts(ranks):
-        return [t for _, t, _ in Batches(data, size, 7, CPU, ranks=ranks, micro_batches=micro_batches).epoch(0)]
+    def batches_of(ranks):
+        return list(Batches(data, size, 7, CPU, ranks=ranks, micro_batches=micro_batches, flips=True).epoch(0))
 
-    whole = texts(Ranks())
-    parts = [texts(Ranks(rank, world)) for rank in range(world)]
-    for step, batch_of_all in enumerate(whole):
-        pieces = [part[step].chunk(micro_batches) for part in parts]
-        again = torch.cat([piece[micro] for micro in range(micro_batches) for piece in pieces])
-        assert torch.equal(again, batch_of_all)
+    whole = batches_of(Ranks())
+    parts = [batches_of(Ranks(rank, world)) for rank in range(world)]
+    for step, (images, text, _) in enumerate(whole):
+        for what, of_all in enumerate((images, text)):
+            pieces = [part[step][what].chunk(micro_batches) for part in parts]
+            again = torch.cat([piece[micro] for micro in range(micro_batches) for piece in pieces])
+            assert torch.equal(again, of_all)
 
 
 def shuffled(count=12):

@@ -12,7 +12,8 @@ FILES = {
     config.CAPTIONS: ("text/csv", "One row a caption, sorted by image."),
     config.IMAGES: (
         "application/octet-stream",
-        "safetensors: `images`, uint8 [N, 3, S, S], in the order of image_ids.csv.",
+        "safetensors: `images`, uint8 [N, 3, S, S], in the order of image_ids.csv; with images.random_crops "
+        "also `larger`, the same ones with 19/16 of the side.",
     ),
     config.IMAGE_IDS: ("text/csv", "The image of each row of images.safetensors."),
     config.EMBEDDINGS: (

@@ -66,6 +66,7 @@ class Prepared:
     captions: N lists, each of an image's captions in order, at least one.
     embeddings: float32 [R, D], R captions in all, image by image.
     first_row: int64 [N], the row in `embeddings` of each image's first caption.
+    larger: the same N pictures with a longer side, of which training cuts random squares; None: it takes them whole.
     """
 
     images: Pictures
@@ -74,6 +75,7 @@ class Prepared:
     captions: list[list[str]]
     embeddings: Tensor
     first_row: Tensor
+    larger: Pictures | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -100,8 +102,8 @@ class Prepared:
         return torch.from_numpy(pd.factorize(np.array(texts, dtype=object))[0].astype(np.int64))
 
     def at(self, size: int) -> "Prepared":
-        """The same with pictures [N, 3, size, size], area averages; `size` is theirs or a whole fraction of it."""
-        return replace(self, images=self.images.at(size))
+        """The same with pictures [N, 3, size, size] and none larger, area averages; `size` is a whole fraction."""
+        return replace(self, images=self.images.at(size), larger=None)
 
     def subset(self, rows: Tensor) -> "Prepared":
         """The images of `rows`, int64 [n], ascending so that they stay ordered."""
@@ -117,6 +119,7 @@ class Prepared:
             captions=[self.captions[row] for row in rows.tolist()],
             embeddings=self.embeddings[torch.cat(own)],
             first_row=counts.cumsum(0) - counts,
+            larger=self.larger and self.larger.subset(rows),
         )
 
 
@@ -139,11 +142,11 @@ def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits
     rows = read_captions(captions)
     vectors = load_tensors(embeddings)["embeddings"]
     ids = load_image_ids(image_ids)
-    pictures = load_tensors(images)["images"]
+    pictures = load_tensors(images)
     if len(rows) != len(vectors):
         raise UserError(f"{embeddings} has {len(vectors)} rows, {captions} {len(rows)}: run `make repro`")
     ordered = rows["image_id"].is_monotonic_increasing
-    if len(ids) != len(pictures) or not ordered or not np.array_equal(ids, rows["image_id"].unique()):
+    if len(ids) != len(pictures["images"]) or not ordered or not np.array_equal(ids, rows["image_id"].unique()):
         raise UserError(f"{images}, {image_ids} and {captions} are not of the same images by id: run `make repro`")
 
     kept = rows[rows["split"].isin(list(splits))]
@@ -153,12 +156,14 @@ def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits
         )
     # Lists made by pandas' groups would take minutes for a million images.
     kept_ids, first_row, counts = np.unique(kept["image_id"].to_numpy(), return_index=True, return_counts=True)
+    stored = {name: Pictures(of, torch.from_numpy(np.searchsorted(ids, kept_ids))) for name, of in pictures.items()}
     texts = kept["caption"].tolist()
     return Prepared(
-        images=Pictures(pictures, torch.from_numpy(np.searchsorted(ids, kept_ids))),
+        images=stored["images"],
         image_ids=kept_ids,
         class_ids=kept["class_id"].to_numpy(dtype=np.int64)[first_row],
         captions=[texts[row : row + count] for row, count in zip(first_row, counts, strict=True)],
         embeddings=vectors[torch.tensor(kept.index.to_numpy())],
         first_row=torch.from_numpy(first_row),
+        larger=stored.get("larger"),
     )

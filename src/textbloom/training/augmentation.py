@@ -1,8 +1,9 @@
 """Pictures changed at random on the device, so that a small data set is seen as a larger one.
 
-There are two kinds. `mirrored` changes the training data: real pictures alone, before a step. An `Augmentation` changes
-what the discriminator sees, real and generated pictures alike and differentiably, so that the generator does not learn
-to make changed pictures (Zhao et al. 2020, arXiv 2006.10738; Karras et al. 2020, arXiv 2006.06676).
+There are two kinds. `mirrored` and `cropped` change the training data: real pictures alone, before a step. An
+`Augmentation` changes what the discriminator sees, real and generated pictures alike and differentiably, so that the
+generator does not learn to make changed pictures (Zhao et al. 2020, arXiv 2006.10738; Karras et al. 2020, arXiv
+2006.06676).
 """
 
 from collections.abc import Callable
@@ -59,3 +60,15 @@ def mirror_choices(count: int, seed: int, epoch: int) -> Tensor:
 def mirrored(images: Tensor, which: Tensor) -> Tensor:
     """Pictures [B, 3, S, S], those of `which`, bool [B], mirrored left to right."""
     return torch.where(which[:, None, None, None], images.flip(3), images)
+
+
+def crop_corners(count: int, margin: int, seed: int, epoch: int) -> Tensor:
+    """Row and column at which each of `count` pictures is cut in this epoch, 0 to `margin`, int64 [count, 2]."""
+    return torch.randint(0, margin + 1, (count, 2), generator=generator_for(seed, "crops", epoch))
+
+
+def cropped(images: Tensor, corners: Tensor, size: int) -> Tensor:
+    """Of pictures [B, 3, L, L] the squares [B, 3, size, size] whose first pixels are at `corners`, int64 [B, 2]."""
+    places = corners[:, :, None] + torch.arange(size, device=images.device)
+    each = torch.arange(len(images), device=images.device)[:, None, None]
+    return images.movedim(1, 3)[each, places[:, 0, :, None], places[:, 1, None]].movedim(3, 1)

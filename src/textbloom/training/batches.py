@@ -32,7 +32,8 @@ class Batches:
     errors name.
 
     The last pictures of an epoch's permutation that do not fill a batch wait for another epoch: batch statistics of a
-    stub would differ from all others. With `flips` each picture is mirrored in about half of the epochs.
+    stub would differ from all others. With `flips` each picture is mirrored in about half of the epochs. Of
+    larger pictures, where there are any, each epoch shows random squares of side S, after they were reduced likewise.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class Batches:
                 "or raise data.limit"
             )
         self._count = len(prepared)
-        self._pictures = on_device(prepared.images, device)
+        pictures = prepared.larger or prepared.images
+        self._pictures = on_device(pictures, device)
         self._embeddings = prepared.embeddings.to(device)
         self._first_row = prepared.first_row
         self._caption_counts = prepared.caption_counts
@@ -64,6 +66,7 @@ class Batches:
         self._micro_batches = micro_batches
         self._flips = flips
         self.size = size or prepared.images.size
+        self._margin = self.size * pictures.size // prepared.images.size - self.size
         self.embedding_dim = prepared.embeddings.shape[1]
         self.steps_per_epoch = len(prepared) // batch_size
 
@@ -80,10 +83,13 @@ class Batches:
         texts = resident(self._embeddings, [rows[chosen] for chosen in own])
         device = self._embeddings.device
         mirror = augmentation.mirror_choices(self._count, self._seed, epoch).to(device)
+        corners = augmentation.crop_corners(self._count, self._margin, self._seed, epoch).to(device)
         wrong = [self._wrong_pairs(batch, rows[batch]).to(device) for batch in batches]
-        shares = zip(self._pictures(own), texts, wrong, resident(mirror, own), strict=True)
-        for pictures, text, places, which in shares:
-            images = reduced(pictures.float(), self.size).div_(127.5).sub_(1.0)
+        shares = zip(self._pictures(own), texts, wrong, resident(mirror, own), resident(corners, own), strict=True)
+        for pictures, text, places, which, corner in shares:
+            images = reduced(pictures.float(), self.size + self._margin).div_(127.5).sub_(1.0)
+            if self._margin:
+                images = augmentation.cropped(images, corner, self.size)
             if self._flips:
                 images = augmentation.mirrored(images, which)
             yield images.contiguous(memory_format=torch.channels_last), text, places
