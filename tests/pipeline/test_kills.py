@@ -1,4 +1,4 @@
-"""Kills at random moments and full disks: nothing half-written is ever taken for whole, and a rerun mends all."""
+"""Kills at random moments and full disks: nothing half-written is ever taken for whole, and a rerun makes the same."""
 
 import contextlib
 import hashlib
@@ -79,7 +79,7 @@ def kill_while_writing(project: Project, stage: str, delay: float) -> bool:
     return alive
 
 
-def test_each_stage_killed_while_it_writes_leaves_what_was_there_and_a_rerun_mends_all(built, tmp_path):
+def test_each_stage_killed_while_it_writes_leaves_what_was_there_and_a_rerun_makes_the_same_bytes(built, tmp_path):
     project = built.copy(tmp_path)
     for stage in STAGES:
         outputs = project.outputs(stage)

@@ -96,22 +96,29 @@ class Folder:
         return (self.path / name).read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def folder(tmp_path) -> Folder:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("started")
     for name in ("Makefile", "params.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    (tmp_path / "src").symlink_to(ROOT / "src")
-    (tmp_path / "dvc.yaml").write_text(PIPELINE)
-    (tmp_path / "slow.py").write_text(STAGE)
-    (tmp_path / ".gitignore").write_text("/data\n/begun\n/slow\n/broken\n")
-    (tmp_path / ".dvcignore").write_text("src\n")
-    project = Folder(tmp_path)
+        shutil.copy(ROOT / name, place)
+    shutil.copytree(ROOT / "presets", place / "presets")
+    (place / "src").symlink_to(ROOT / "src")
+    (place / "dvc.yaml").write_text(PIPELINE)
+    (place / "slow.py").write_text(STAGE)
+    (place / ".gitignore").write_text("/data\n/begun\n/slow\n/broken\n")
+    (place / ".dvcignore").write_text("src\n")
+    project = Folder(place)
     project.run("git", "init", "-q", "-b", "main")
     project.run("dvc", "init", "-q")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "start")
-    return project
+    return place
+
+
+@pytest.fixture
+def folder(started, tmp_path) -> Folder:
+    shutil.copytree(started, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return Folder(tmp_path)
 
 
 MAKE = ("make", "-s", "-o", "setup", "repro")
