@@ -8,7 +8,6 @@ from textbloom.text import pretrained
 from textbloom.text.bag_of_ngrams import BagOfNgrams
 from textbloom.text.base import TextEncoder
 from textbloom.text.char_cnn_rnn import CharCnnRnn, tokenize
-from textbloom.text.trained_encoder import TrainedEncoder
 
 LONG = "the flower has many petals and " * 60
 
@@ -21,12 +20,12 @@ def minilm() -> TextEncoder:
 @pytest.fixture(scope="module")
 def letters() -> TextEncoder:
     torch.manual_seed(3)
-    return TrainedEncoder(CharCnnRnn().eval(), {})
+    return CharCnnRnn().eval()
 
 
 @pytest.fixture(scope="module")
 def words() -> TextEncoder:
-    return TrainedEncoder(BagOfNgrams(["a", "flower", "a flower"]).eval(), {})
+    return BagOfNgrams(["a", "flower", "a flower"]).eval()
 
 
 def refused(encoder: TextEncoder, captions: list[str], message: str) -> None:
@@ -60,7 +59,7 @@ def test_the_letters_that_count_are_those_that_move_the_vector(letters):
     rows = tokenize(["a" * 200]).repeat(3, 1)
     rows[1, 191] = rows[2, 192] = 30
     with torch.inference_mode():
-        whole, within, beyond = letters.network(rows)
+        whole, within, beyond = letters(rows)
     assert not torch.equal(whole, within) and torch.equal(whole, beyond)
 
 

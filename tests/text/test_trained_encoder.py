@@ -9,6 +9,7 @@ import torch
 from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.text import bag_of_ngrams, open_encoder, trained_encoder
+from textbloom.text.base import TrainedNetwork
 from textbloom.text.trained_encoder import KINDS
 
 CAPTIONS = ["a red flower", "a blue flower", "a red flower"]
@@ -18,7 +19,7 @@ def test_every_encoder_that_the_parameters_call_trained_here_has_its_kind():
     assert set(KINDS) == set(config.TRAINED_ENCODERS)
 
 
-def save(folder: Path, name: str) -> trained_encoder.TrainedEncoder:
+def save(folder: Path, name: str) -> TrainedNetwork:
     torch.manual_seed(1)
     network = KINDS[name].fit(CAPTIONS * bag_of_ngrams.MINIMUM)
     pretrained = [{"name": "a network", "sha256": "0" * 64}]
@@ -35,7 +36,7 @@ def test_a_saved_encoder_opens_with_the_same_vectors_and_saves_the_same_bytes(tm
     vectors = opened.encode(CAPTIONS, batch_size=2)
     assert vectors.shape == (3, 1024) and vectors.dtype == torch.float32
     with torch.inference_mode():
-        torch.testing.assert_close(vectors, saved.network.cpu()(saved.network.tokens(CAPTIONS)))
+        torch.testing.assert_close(vectors, saved.cpu()(saved.tokens(CAPTIONS)))
     save(tmp_path / "two", name)
     for file in ("encoder.safetensors", "config.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()

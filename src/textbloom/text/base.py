@@ -1,4 +1,4 @@
-"""What every text encoder is, and what a network brings that is trained here."""
+"""What every text encoder is, and one whose network is trained here."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -55,15 +55,13 @@ class TextEncoder(ABC):
         """The captions in batches, in any order, each with its embeddings [B, D]."""
 
 
-class TrainedNetwork(nn.Module, ABC):
+class TrainedNetwork(nn.Module, TextEncoder):
     """Tokens [B, L] to embeddings float32 [B, EMBEDDING_DIM], of any length and sign; it makes the tokens, too.
 
     arguments: what the class makes the network of, for JSON.
-    limit: as of TextEncoder.
     """
 
     arguments: dict[str, Any]
-    limit: str = ""
 
     @classmethod
     @abstractmethod
@@ -74,6 +72,9 @@ class TrainedNetwork(nn.Module, ABC):
     def tokens(self, captions: Sequence[str]) -> Tensor:
         """Captions as integers [n, L], row by row."""
 
-    @abstractmethod
-    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
-        """What is read of each caption."""
+    def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
+        device = next(self.parameters()).device
+        tokens = self.tokens(captions)
+        for start in range(0, len(captions), batch_size):
+            batch = slice(start, start + batch_size)
+            yield captions[batch], self(tokens[batch].to(device))

@@ -1,50 +1,20 @@
 """A text encoder that the project trains itself: its folder, written by the stage text_encoder, and its use."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from textbloom.core import runtime
 from textbloom.core.errors import UserError
 from textbloom.core.files import read_json, sha256, write_json
 from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.text.bag_of_ngrams import BagOfNgrams
-from textbloom.text.base import TextEncoder, TrainedNetwork
+from textbloom.text.base import TrainedNetwork
 from textbloom.text.char_cnn_rnn import CharCnnRnn
-from textbloom.text.reading import Reading
 
 _WEIGHTS, _CONFIG = "encoder.safetensors", "config.json"
 # The encoders that are trained here, by the name that `encoder.name` has for them.
 KINDS: Mapping[str, type[TrainedNetwork]] = {"char-cnn-rnn": CharCnnRnn, "bag-of-ngrams": BagOfNgrams}
-
-
-@dataclass(frozen=True)
-class TrainedEncoder(TextEncoder):
-    """A trained encoder.
-
-    metadata: name, revision "trained", sha256 of its weights file, and `pretrained`: the name and sha256 of each
-    network that it learned from.
-    """
-
-    network: TrainedNetwork
-    metadata: dict[str, Any]
-
-    @property
-    def limit(self) -> str:
-        return self.network.limit
-
-    def read(self, captions: Sequence[str]) -> Iterator[Reading]:
-        return self.network.read(captions)
-
-    def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:
-        device = next(self.network.parameters()).device
-        tokens = self.network.tokens(captions)
-        for start in range(0, len(captions), batch_size):
-            batch = slice(start, start + batch_size)
-            yield captions[batch], self.network(tokens[batch].to(device))
 
 
 def save(
@@ -53,7 +23,7 @@ def save(
     network: TrainedNetwork,
     training: Mapping[str, Any],
     pretrained: Sequence[Mapping[str, str]] = (),
-) -> TrainedEncoder:
+) -> TrainedNetwork:
     """Write the network and its config.json, and return the encoder.
 
     training: how it was trained. pretrained: the name and sha256 of each network that it learned from.
@@ -64,8 +34,12 @@ def save(
     return load(folder)
 
 
-def load(folder: Path) -> TrainedEncoder:
-    """The encoder of `folder`, on the GPU where there is one. Raises UserError where there is none or another's."""
+def load(folder: Path) -> TrainedNetwork:
+    """The encoder of `folder`, on the GPU where there is one. Raises UserError where there is none or another's.
+
+    Its metadata are name, revision "trained", sha256 of its weights file, and `pretrained`: the name and sha256 of each
+    network that it learned from.
+    """
     path = folder / _CONFIG
     config = read_json(path)
     if config.get("trained") is False:
@@ -81,10 +55,10 @@ def load(folder: Path) -> TrainedEncoder:
         raise UserError(
             f"{path} is damaged, another version's or not of {_WEIGHTS} ({reason}): run `make repro`, which makes it"
         ) from None
-    metadata = {
+    network.metadata = {
         "name": config["name"],
         "revision": "trained",
         "sha256": sha256(folder / _WEIGHTS),
         "pretrained": pretrained,
     }
-    return TrainedEncoder(network.to(runtime.device()).eval(), metadata)
+    return network.to(runtime.device()).eval()
