@@ -7,6 +7,7 @@ from pathlib import Path
 from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.trained_folder import CONFIG, read_config
+from textbloom.report.revisions import experiments
 from textbloom.sampling.text_to_image import TextToImage
 from textbloom.text import open_encoder
 
@@ -19,7 +20,7 @@ def names() -> list[str]:
     """All that `open_model` takes here, the best choice first."""
     own = [OWN] if (config.trained(config.load().evaluate.model) / CONFIG).is_file() else []
     shipped = [SHIPPED, *sorted(path.parent.name for path in config.SHIPPED.glob(f"*/{CONFIG}"))]
-    return [*own, *dict.fromkeys(shipped), *_experiments()]
+    return [*own, *dict.fromkeys(shipped), *experiments()]
 
 
 def open_model(name: str) -> TextToImage:
@@ -49,34 +50,13 @@ def open_model(name: str) -> TextToImage:
 def _folder(name: str) -> Path:
     if (config.SHIPPED / name).is_dir() or name == SHIPPED:
         return config.SHIPPED / name
-    commit = _experiments().get(name)
+    commit = experiments().get(name)
     if commit is None:
         return Path(name)
     made = _EXPERIMENTS / commit
     if not made.is_dir():
         made.parent.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "dvc",
-            "get",
-            "--quiet",
-            ".",
-            str(config.BASE),
-            "--rev",
-            commit,
-            "-o",
-            str(made),
-        ]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
+        get = ["dvc", "get", "--quiet", ".", config.BASE, "--rev", commit, "-o", made]
+        if subprocess.run([sys.executable, "-m", *get], capture_output=True, check=False).returncode:
             raise UserError(f"{name}: the experiment's model is not in DVC's cache: run `dvc exp run` for it again")
     return made
-
-
-def _experiments() -> dict[str, str]:
-    """The commit of each of DVC's experiments by its name, the newest first."""
-    # DVC keeps an experiment under refs/exps/<two digits>/<the rest of the commit it started from>/<its name>.
-    command = ["git", "for-each-ref", "--sort=-creatordate", "--format=%(objectname) %(refname)", "refs/exps"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    refs = [(commit, ref.split("/")) for commit, ref in (line.split(" ", 1) for line in listed)]
-    return {parts[4]: commit for commit, parts in refs if len(parts) == 5 and len(parts[2]) == 2}

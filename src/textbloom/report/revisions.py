@@ -41,13 +41,8 @@ class Revision:
             commit, _, source = line.split("\t", 2)
             if source.startswith((f"branch '{name}' of", f"'{name}' of")):
                 return cls(name, commit)
-        # DVC keeps an experiment under refs/exps/<two digits>/<the rest of the commit it started from>/<its name>.
-        refs = _git(
-            "for-each-ref", "--sort=-creatordate", "--format=%(objectname) %(refname)", "refs/exps"
-        ).splitlines()
-        for commit, ref in (line.split(" ", 1) for line in refs):
-            if ref.split("/", 4)[4:] == [name]:
-                return cls(name, commit)
+        if name in experiments():
+            return cls(name, experiments()[name])
         raise UserError(
             f"{name}: neither a commit, a branch nor a DVC experiment here; `git fetch --depth 1 origin {name}` "
             "brings a branch, `dvc exp list` names the experiments"
@@ -80,6 +75,18 @@ class Revision:
             return sorted(folder.glob(f"*{suffix}"))
         listed = _git("ls-tree", "--name-only", self.commit, f"{folder}/").splitlines()
         return sorted(Path(name) for name in listed if name.endswith(suffix))
+
+
+def experiments() -> dict[str, str]:
+    """The commit of each of DVC's experiments by its name, the newest first."""
+    # DVC keeps an experiment under refs/exps/<two digits>/<the rest of the commit it started from>/<its name>.
+    listed = _git("for-each-ref", "--sort=-creatordate", "--format=%(objectname) %(refname)", "refs/exps", check=False)
+    refs = [(commit, ref.split("/")) for commit, ref in (line.split(" ", 1) for line in listed.splitlines())]
+    found: dict[str, str] = {}
+    for commit, parts in refs:
+        if len(parts) == 5 and len(parts[2]) == 2:
+            found.setdefault(parts[4], commit)
+    return found
 
 
 def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
