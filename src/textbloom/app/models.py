@@ -56,7 +56,7 @@ def _folder(name: str) -> Path:
     made = _EXPERIMENTS / commit
     if not made.is_dir():
         made.parent.mkdir(parents=True, exist_ok=True)
-        get = ["dvc", "get", "--quiet", ".", config.BASE, "--rev", commit, "-o", made]
+        get = ["dvc", "get", "--quiet", ".", str(config.BASE), "--rev", commit, "-o", str(made)]
         if subprocess.run([sys.executable, "-m", *get], capture_output=True, check=False).returncode:
             raise UserError(f"{name}: the experiment's model is not in DVC's cache: run `dvc exp run` for it again")
     return made
