@@ -1,6 +1,7 @@
 """A folder in which a small model was trained on the embedded encoder's captions."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ NETWORK = {
     "name": "dcgan", "size": 64, "embedding_dim": 384, "noise_dim": 5, "features": 2, "text_projection": 4,
     "discriminator_text": True,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _encoder_is_loaded_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrained, "load", cache(pretrained.load))
+        yield
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from textbloom.data.base import Options
 from textbloom.metrics.colour_accuracy import Palette, cielab
@@ -87,15 +86,6 @@ def test_recolouring_the_petals_changes_the_measured_colour(
     red = [place for place, one in enumerate(flowers) if one.petal_colour == "red"]
     blue = small[red][:, [2, 1, 0]]  # red and blue channels swapped
     assert set(palette.measured(blue, "petal")) <= {"blue", "purple"}
-
-
-def test_tensors_and_arrays_measure_alike_and_a_wrong_shape_or_type_is_refused(
-    small: np.ndarray, palette: Palette
-) -> None:
-    assert palette.measured(torch.from_numpy(small[:6]), "petal") == palette.measured(small[:6], "petal")
-    for wrong in (small.transpose(0, 2, 3, 1), small.astype(np.float32) / 255):
-        with pytest.raises(ValueError, match="uint8 pictures"):
-            palette.measured(wrong, "petal")
 
 
 def disc(petal: tuple[int, int, int], centre: tuple[int, int, int]) -> np.ndarray:

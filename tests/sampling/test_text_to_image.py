@@ -35,18 +35,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_averaged_and_the_raw_weights_are_told_apart():
-    text, noise = torch.randn(2, 12), torch.randn(2, 5)
-    ema, raw = (load_generator(BASE, which) for which in ("ema", "raw"))
-    assert not torch.equal(ema.sample(text, 0, noise), raw.sample(text, 0, noise))
-
-
-def test_a_picture_does_not_depend_on_its_batch():
-    generator, text = load_generator(BASE, "ema"), torch.randn(5, 12)
-    whole, parts = generator.sample(text, seed=3), generator.sample(text, seed=3, batch_size=2)
-    assert (whole.int() - parts.int()).abs().max() <= 1
-
-
 def test_sentences_give_the_pictures_of_their_embeddings_sentence_by_sentence():
     found = TextToImage(BASE, Lengths()).pictures(["a rose", "a pink flower"], seed=3, count=2)
     text = Lengths().encode(["a rose", "a rose", "a pink flower", "a pink flower"], 4)

@@ -1,6 +1,5 @@
 """The prepared data described in Croissant 1.0, the JSON-LD vocabulary in which data sets are published and found."""
 
-from pathlib import Path
 from typing import Any
 
 import mlcroissant as mlc
@@ -30,8 +29,8 @@ COLUMNS = {
 }
 
 
-def described(folder: Path = Path()) -> dict[str, Any]:
-    """The prepared data of the project in `folder`, as Croissant's JSON-LD; its addresses are paths from there."""
+def described() -> dict[str, Any]:
+    """The prepared data as Croissant's JSON-LD; its addresses are paths from the project's root."""
     p = config.load()
     files = [
         mlc.FileObject(
@@ -40,7 +39,7 @@ def described(folder: Path = Path()) -> dict[str, Any]:
             description=what,
             content_url=str(path),
             encoding_formats=[kind],
-            sha256=sha256(folder / path),
+            sha256=sha256(path),
         )
         for path, (kind, what) in FILES.items()
     ]

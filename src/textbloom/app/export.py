@@ -1,6 +1,5 @@
 """`textbloom export`: a generator to take away, as safetensors and ONNX, with its card and an example."""
 
-import json
 import logging
 import warnings
 from pathlib import Path
@@ -11,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from textbloom import config
 from textbloom.app import data_card, models
-from textbloom.core.files import replacing, write_json, write_text
+from textbloom.core.files import read_json, replacing, write_json, write_text
 from textbloom.core.tensors import save_tensors
 from textbloom.sampling.generator import TrainedGenerator
 from textbloom.text import hub
@@ -152,4 +151,4 @@ def _card(name: str, dataset: str, generator: TrainedGenerator, example: bool) -
 def _metrics(name: str) -> dict[str, Any]:
     """What evaluation said of the project's own model, or of a shipped one; nothing of others."""
     measured = config.EVAL_METRICS if name == models.OWN else config.RESULTS / name / "eval.json"
-    return dict(json.loads(measured.read_text(encoding="utf-8"))) if measured.is_file() else {}
+    return read_json(measured) if measured.is_file() else {}

@@ -44,28 +44,28 @@ def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read every tensor of a safetensors file; a missing or damaged file is a UserError."""
-    with _opened(path, device) as file:
+    with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
 def load_rows(path: Path, name: str, rows: Sequence[int]) -> torch.Tensor:
     """Only these rows of the tensor `name`, [len(rows), …], in their order; the others are not read."""
-    with _opened(path, "cpu") as file:
+    with _opened(path) as file:
         stored = file.get_slice(name)
         return torch.stack([stored[row] for row in rows])
 
 
 def shape_of(path: Path, name: str) -> tuple[int, ...]:
     """The shape of the tensor `name`, which is not read."""
-    with _opened(path, "cpu") as file:
+    with _opened(path) as file:
         return tuple(file.get_slice(name).get_shape())
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
     """The metadata that `save_tensors` was given."""
-    with _opened(path, "cpu") as file:
+    with _opened(path) as file:
         header = file.metadata() or {"textbloom": "{}"}
     try:
         return json.loads(checksum.without(header["textbloom"]))
@@ -84,10 +84,10 @@ def to_uint8(pictures: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _opened(path: Path, device: str) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[Any]:
     try:
         checksum.check(path)
-        with safe_open(path, framework="pt", device=device) as file:
+        with safe_open(path, framework="pt") as file:
             yield file
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run `make repro`, which makes it") from None

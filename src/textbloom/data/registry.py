@@ -1,11 +1,10 @@
 """The data sets by their names: the reader of each, and the folder of archives that every reader reads."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from textbloom.core.errors import UserError
-from textbloom.core.files import replacing, write_json
+from textbloom.core.files import replacing, sha256, write_json
 from textbloom.data import cub200, flowers102, folder
 from textbloom.data.archives import MEND
 from textbloom.data.base import Dataset, Options, Source, check_same_images
@@ -35,9 +34,7 @@ def fill(name: str, raw: Path, source: Source, options: Options) -> dict[str, di
 
 
 def _described(path: Path, origin: str) -> dict[str, Any]:
-    with open(path, "rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return {"source": origin, "bytes": path.stat().st_size, "sha256": digest}
+    return {"source": origin, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _verify(dataset: Dataset, raw: Path, files: str) -> None:

@@ -113,14 +113,13 @@ for _name in VARIANTS:
 class Scales(nn.Module):
     """Pictures [B, 3, H, W] in [-1, 1] to feature maps [B, C, H/s, W/s] at strides s of 4, 8, 16 and 32.
 
-    channels: C at each scale. The caller brings pictures to the side that it wants them seen at; the weights are
-    frozen, and gradients reach the pictures.
+    The caller brings pictures to the side that it wants them seen at; the weights are frozen, and gradients reach the
+    pictures.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.network = network(name)
-        self.channels = [info["num_chs"] for info in self.network.feature_info if info["stage"] - 1 in _SCALES]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = stages(self.network, images.contiguous(memory_format=torch.channels_last))

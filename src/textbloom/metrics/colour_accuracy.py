@@ -5,7 +5,6 @@ to full light. The pixels of a ring vote on the petals' colour, those of a small
 more like the background than like any colour have no vote.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pandas as pd
 import torch
 
 from textbloom.core.errors import UserError
+from textbloom.core.files import read_json
 from textbloom.metrics.evaluation import Estimate, Evaluation, Values, mean_of
 from textbloom.metrics.retrieval import derangement
 
@@ -25,8 +25,6 @@ _RAMP_STEPS = 5
 _VOTE_WIDTH = 14.0  # distance in CIELAB at which a pixel's vote falls to a half
 
 _NAMES = {"petal_colour": str, "centre_colour": str}
-
-Images = np.ndarray | torch.Tensor
 
 
 def measure(evaluation: Evaluation) -> Values:
@@ -80,16 +78,13 @@ class Palette:
     @classmethod
     def read(cls, path: Path) -> "Palette":
         """The palette that the drawing left beside its archives."""
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing: run `make repro`, which writes it") from None
+        table = read_json(path)
         petal, centre = [
             {name: np.array(ramp, np.float64) for name, ramp in table[part].items()} for part in ("petal", "centre")
         ]
         return cls(petal, centre, np.array(table["between_petals"], np.float64))
 
-    def measured(self, images: Images, part: str) -> list[str]:
+    def measured(self, images: np.ndarray | torch.Tensor, part: str) -> list[str]:
         """The name of each picture's colour, of uint8 [N, 3, S, S] with S >= 32; `part` is "petal" or "centre"."""
         ramps, ring = (self.petal, _PETAL_RING) if part == "petal" else (self.centre, _CENTRE_DISC)
         names = list(ramps)
@@ -110,8 +105,6 @@ class Palette:
 
 def _ring_pixels(images: np.ndarray, ring: tuple[float, float]) -> np.ndarray:
     """Pixels [N, P, 3] whose distance from the middle lies within the ring."""
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3] or images.dtype != np.uint8:
-        raise ValueError(f"expected uint8 pictures [N, 3, S, S], got {images.dtype} {list(images.shape)}")
     axis = (np.arange(images.shape[-1]) + 0.5) * (2.0 / images.shape[-1]) - 1.0
     away = np.sqrt(np.square(axis)[:, None] + np.square(axis)[None, :])
     return np.moveaxis(images[:, :, (away >= ring[0]) & (away <= ring[1])], 1, 2)

@@ -44,13 +44,8 @@ class TrainedGenerator:
         return torch.randn(count, self.noise_dim, generator=generator_for(seed, "sample noise"))
 
     @torch.inference_mode()
-    def sample(
-        self, embeddings: Tensor, seed: int, noise: Tensor | None = None, batch_size: int | None = None
-    ) -> Tensor:
-        """Pictures uint8 [n, 3, S, S] for embeddings [n, D], from `noise` [n, Z] or noise drawn by `seed`.
-
-        `batch_size`: how many are made at once; None: as many as suit the device.
-        """
+    def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor:
+        """Pictures uint8 [n, 3, S, S] for embeddings [n, D], from `noise` [n, Z] or noise drawn by `seed`."""
         wanted = self.config["network"]["embedding_dim"]
         if embeddings.shape[1] != wanted:
             raise UserError(
@@ -58,7 +53,7 @@ class TrainedGenerator:
                 "set encoder.name back or run `make repro`"
             )
         noise = self.noise(len(embeddings), seed) if noise is None else noise
-        batch_size = batch_size or _BATCH[self.device.type]
+        batch_size = _BATCH[self.device.type]
         batches = zip(noise.split(batch_size), embeddings.split(batch_size), strict=True)
         return torch.cat([to_uint8(self.network(z.to(self.device), t.to(self.device))).cpu() for z, t in batches])
 
