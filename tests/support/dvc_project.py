@@ -40,7 +40,8 @@ def environment() -> dict[str, str]:
         "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
         "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
     }  # fmt: skip
-    for name in ("DVC_ROOT", "DVC_STAGE", "GIT_DIR"):
+    # Nor may a container's own setting let every stage compile all modules again.
+    for name in ("DVC_ROOT", "DVC_STAGE", "GIT_DIR", "PYTHONDONTWRITEBYTECODE"):
         ours.pop(name, None)
     return ours
 
