@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -266,76 +266,72 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Params":
-        if self.objective.matching_aware and not self.model.discriminator_text:
-            raise ValueError(
+        for misfit in self._misfits():
+            raise ValueError(misfit)
+        return self
+
+    def _misfits(self) -> Iterator[str]:
+        """What does not go together, each with its mend."""
+        model, objective, train, refine, evaluate = self.model, self.objective, self.train, self.refine, self.evaluate
+        if objective.matching_aware and not model.discriminator_text:
+            yield (
                 "objective.matching_aware: needs model.discriminator_text: true "
                 "(a discriminator without text cannot tell a wrong caption); set one of the two"
             )
-        for key, without in NOT_IN.items():
+        for key, (systems, off) in NOT_IN.items():
             section, name = key.split(".")
-            systems, off = without
-            if self.model.name in systems and getattr(getattr(self, section), name) != off:
-                raise ValueError(f"{key}: model.name {self.model.name} has no such part; set it to {json.dumps(off)}")
-        if self.train.size and self.train.size > self.images.size:
-            raise ValueError(
-                f"train.size: {self.train.size} is more than the pictures' {self.images.size} pixels (images.size); "
+            if model.name in systems and getattr(getattr(self, section), name) != off:
+                yield f"{key}: model.name {model.name} has no such part; set it to {json.dumps(off)}"
+        if train.size and train.size > self.images.size:
+            yield (
+                f"train.size: {train.size} is more than the pictures' {self.images.size} pixels (images.size); "
                 "change one of them"
             )
-        if self.refine.to and (self.images.size, self.train.size) != (self.refine.to[0], 64):
-            raise ValueError(
-                f"refine.to: a second stage of {self.refine.to[0]} pixels needs images.size: {self.refine.to[0]} and "
+        if refine.to and (self.images.size, train.size) != (refine.to[0], 64):
+            yield (
+                f"refine.to: a second stage of {refine.to[0]} pixels needs images.size: {refine.to[0]} and "
                 "train.size: 64"
             )
-        if self.evaluate.model == "refined" and not self.refine.to:
-            raise ValueError("evaluate.model: refined needs a second stage; set refine.to to [128], or choose base")
-        self._check_choice_of_epoch()
-        if self.evaluate.split in self.train.split_names:
-            raise ValueError(
-                "evaluate.split: training learns from the val pictures (train.splits: train+val); set train.splits to "
-                "train, or evaluate.split to test"
+        if evaluate.model == "refined" and not refine.to:
+            yield "evaluate.model: refined needs a second stage; set refine.to to [128], or choose base"
+        if evaluate.generator == "best" and train.evaluate_every is None:
+            yield (
+                "evaluate.generator: best is the epoch that train.evaluate_every chooses; set that to a number of "
+                "epochs, such as 5, or evaluate.generator to ema"
             )
-        self._check_shares("train", self.train)
-        if self.refine.to:
-            self._check_shares("refine", self.refine)
-        return self
-
-    def _check_choice_of_epoch(self) -> None:
-        by = self.train.evaluate_extractor
-        if self.train.evaluate_every is None:
-            if self.evaluate.generator == "best":
-                raise ValueError(
-                    "evaluate.generator: best is the epoch that train.evaluate_every chooses; set that to a number of "
-                    "epochs, such as 5, or evaluate.generator to ema"
-                )
-            return
-        if self.evaluate.generator == "best" and self.evaluate.model == "refined":
-            raise ValueError(
+        if evaluate.generator == "best" and evaluate.model == "refined":
+            yield (
                 "evaluate.generator: best is an epoch of the first stage alone; set evaluate.model to base, or "
                 "evaluate.generator to ema"
             )
-        if "val" in self.train.split_names:
-            raise ValueError(
+        if train.evaluate_every is not None and "val" in train.split_names:
+            yield (
                 "train.evaluate_every: measures on the val pictures, from which training learns (train.splits: "
                 "train+val); set train.splits to train, or train.evaluate_every to null"
             )
-        for key, name in (("evaluate.extractor", self.evaluate.extractor), ("model.backbone", self.model.backbone)):
-            if name == by:
-                raise ValueError(
-                    f"train.evaluate_extractor: {by} is {key} too, and a network that judges or trains the generator "
+        for key, network in (("evaluate.extractor", evaluate.extractor), ("model.backbone", model.backbone)):
+            if train.evaluate_every is not None and network == train.evaluate_extractor:
+                yield (
+                    f"train.evaluate_extractor: {network} is {key} too, and a network that judges or trains the generator "
                     "shall not choose its epoch; set one of the two to another network"
                 )
-
-    def _check_shares(self, name: str, section: Train | Refine) -> None:
-        if section.batch_size % (self.train.devices * section.accumulate):
-            raise ValueError(
-                f"{name}.batch_size: {section.batch_size} is no multiple of train.devices ({self.train.devices}) times "
-                f"{name}.accumulate ({section.accumulate}); change one of them"
+        if evaluate.split in train.split_names:
+            yield (
+                "evaluate.split: training learns from the val pictures (train.splits: train+val); set train.splits to "
+                "train, or evaluate.split to test"
             )
-        if section.batch_size == section.accumulate:
-            raise ValueError(
-                f"{name}.accumulate: {section.accumulate} leaves single pictures of {name}.batch_size "
-                f"({section.batch_size}), which have no batch statistics and no wrong pair; lower it"
-            )
+        sections: dict[str, Train | Refine] = {"train": train} | ({"refine": refine} if refine.to else {})
+        for name, of in sections.items():
+            if of.batch_size % (train.devices * of.accumulate):
+                yield (
+                    f"{name}.batch_size: {of.batch_size} is no multiple of train.devices ({train.devices}) times "
+                    f"{name}.accumulate ({of.accumulate}); change one of them"
+                )
+            if of.batch_size == of.accumulate:
+                yield (
+                    f"{name}.accumulate: {of.accumulate} leaves single pictures of {name}.batch_size "
+                    f"({of.batch_size}), which have no batch statistics and no wrong pair; lower it"
+                )
 
 
 def load(path: Path = PARAMS) -> Params:

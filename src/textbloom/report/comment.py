@@ -64,11 +64,10 @@ def contents(archive: bytes) -> dict[str, str]:
             entries = opened.infolist()
             if sorted(entry.filename for entry in entries) != sorted(LIMITS):
                 raise UserError(f"the artefact must hold {' and '.join(LIMITS)}, no folder and nothing else: not taken")
+            found = {}
             for entry in entries:
                 if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
                     raise UserError(f"{entry.filename} is no plain file: not taken")
-            found = {}
-            for entry in entries:
                 with opened.open(entry) as file:  # the size that an archive claims need not be true
                     data = file.read(LIMITS[entry.filename] + 1)
                 if len(data) > LIMITS[entry.filename]:
