@@ -18,6 +18,7 @@ COUNT = 160  # drawn flowers
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A prepared project with an untrained generator, the working folder."""
+    prepared_project.quick(monkeypatch)
     monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
     monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "classifier", Classifier)
     prepared_project.write(tmp_path)

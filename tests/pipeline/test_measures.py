@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support import prepared_project
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -11,7 +12,6 @@ from textbloom import config
 from textbloom.core.tensors import load_image_ids, load_metadata
 from textbloom.dataset.eval_split import load_eval_split
 from textbloom.features import extractor
-from textbloom.metrics import diversity
 from textbloom.metrics.evaluator import Evaluator
 from textbloom.text import pretrained
 
@@ -49,7 +49,7 @@ def measured(built, evaluator: Evaluator) -> Callable[[Callable[[Tensor], Tensor
         if change not in found:
             with pytest.MonkeyPatch.context() as patch:
                 if change is not unchanged:  # whose diversity alone is looked at
-                    patch.setattr(diversity, "CAPTIONS", 2)
+                    prepared_project.quick(patch)
                 found[change] = evaluator.measure(make, trained).metrics
         return found[change]
 

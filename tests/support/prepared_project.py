@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch_fidelity import FeatureExtractorBase
@@ -13,6 +14,7 @@ from textbloom.core.tensors import load_image_ids, load_tensors, save_tensors
 from textbloom.core.trained_folder import save_networks
 from textbloom.dataset.eval_split import load_eval_split
 from textbloom.features import extractor
+from textbloom.metrics import diversity, intervals
 from textbloom.metrics.evaluator import Evaluator
 from textbloom.text import TextEncoder
 
@@ -59,6 +61,12 @@ class Classifier(Coarse):
     @staticmethod
     def get_default_feature_layer_for_metric(metric: str) -> str:
         return "logits" if metric == "isc" else "coarse"
+
+
+def quick(patch: pytest.MonkeyPatch) -> None:
+    """Let an evaluation be short, for tests that look neither at how sure its values are nor at variety."""
+    patch.setattr(diversity, "CAPTIONS", 2)
+    patch.setattr(intervals, "RESAMPLES", 20)
 
 
 def flat_pictures(embeddings: Tensor) -> Tensor:
