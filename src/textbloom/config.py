@@ -312,8 +312,8 @@ class Params(Section):
         for key, network in (("evaluate.extractor", evaluate.extractor), ("model.backbone", model.backbone)):
             if train.evaluate_every is not None and network == train.evaluate_extractor:
                 yield (
-                    f"train.evaluate_extractor: {network} is {key} too, and a network that judges or trains the generator "
-                    "shall not choose its epoch; set one of the two to another network"
+                    f"train.evaluate_extractor: {network} is {key} too, and a network that judges or trains the "
+                    "generator shall not choose its epoch; set one of the two to another network"
                 )
         if evaluate.split in train.split_names:
             yield (
