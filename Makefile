@@ -27,10 +27,12 @@ help:  ## Show what can be made
 setup: $(VENV)/.synced  ## Make .venv from the hashed lock (done by the other targets when needed)
 
 # uv is itself in the lock: its own block there, with hashes, is what pip installs first. Compiled now, a stage starts in
-# half the time even where Python may not keep its bytecode (many containers set that).
+# half the time even where Python may not keep its bytecode (many containers set that). A set-up that was killed leaves
+# packages half in place, which uv takes for whole: so one that has not come to its end starts from nothing.
 $(VENV)/.synced: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "textbloom needs Python 3.11 or newer; try: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
+	@rm -f $@
 	awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	$(VENV)/bin/uv pip sync --python $(VENV)/bin/python --quiet --compile-bytecode --require-hashes requirements.lock

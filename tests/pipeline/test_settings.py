@@ -187,7 +187,7 @@ def test_of_a_stage_that_fails_with_the_same_model_the_earlier_outputs_come_back
     assert folder.text("plots/samples.png").startswith("sample of seed 1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_a_run_that_is_stopped_puts_the_earlier_outputs_back(folder, number):
     folder.make("repro")
     running = folder.slow(*MAKE, "SET=seed=2")
@@ -195,6 +195,66 @@ def test_a_run_that_is_stopped_puts_the_earlier_outputs_back(folder, number):
     folder.finish(running)
     for name in ("data/made", "metrics/eval.json", "plots/samples.png"):
         assert "seed 1" in folder.text(name)
+
+
+def test_what_a_killed_run_had_from_before_it_comes_back_even_when_the_next_one_fails(folder):
+    folder.make("repro")
+    running = folder.slow(*MAKE, "SET=evaluate.samples=200")
+    assert not (folder.path / "metrics/eval.json").exists()
+    os.killpg(running.pid, signal.SIGKILL)
+    folder.finish(running)
+    (folder.path / "broken").touch()
+    folder.make("repro", fails=True)
+    assert folder.text("metrics/eval.json").startswith("evaluate of seed 1")
+    assert folder.text("plots/samples.png").startswith("sample of seed 1")
+
+
+def test_no_settings_are_written_while_what_a_killed_make_left_goes_on(folder):
+    running = folder.slow(*MAKE)
+    before = folder.text("params.yaml")
+    for process in (running.pid, *children(running.pid)):  # make, and the process that it started
+        os.kill(process, signal.SIGKILL)
+    assert "runs the pipeline" in folder.make("repro", "SET=seed=2", fails=True)
+    assert folder.text("params.yaml") == before
+    folder.finish(running)
+    while (folder.path / ".dvc/tmp/earlier").exists():
+        if folder.start(*MAKE).wait():
+            time.sleep(0.5)
+    assert folder.text("plots/samples.png") == "sample of seed 1, lr 0.0004"
+
+
+def children(parent: int) -> list[int]:
+    told = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=True)
+    return [int(number) for number in told.stdout.split()]
+
+
+def test_what_dvc_was_writing_when_it_was_killed_does_not_stop_the_next_run(folder):
+    folder.make("repro")
+    lock, results = folder.text("dvc.lock"), folder.text("plots/samples.png")
+    (folder.path / "dvc.lock").write_text(lock[: lock.index("outs", lock.index("  sample:"))])
+    (folder.path / ".dvc/tmp/rwlock").write_text("")
+    assert ran(folder.make("repro")) == []
+    assert (folder.text("dvc.lock"), folder.text("plots/samples.png")) == (lock, results)
+
+
+def test_a_lock_file_that_was_cut_anywhere_can_be_read_again_and_another_fault_is_left_to_dvc(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dep = f"path: made.py\n      hash: md5\n      md5: {'0123456789abcdef' * 2}\n      size: 12"
+    stages = (f"  {name}:\n    cmd: python made.py\n    deps:\n    - {dep}\n" for name in ("train", "sample"))
+    whole = f"schema: '2.0'\nstages:\n{''.join(stages)}"
+    assert pipeline._reads(whole)
+    kept = {}
+    for end in {*range(0, len(whole), 5), whole.index("  sample") + 12, len(whole)}:
+        pipeline.LOCKED.write_text(whole[:end])
+        pipeline._mend()
+        kept[end] = pipeline.LOCKED.read_text() if pipeline.LOCKED.exists() else None
+        assert kept[end] is None or pipeline._reads(kept[end])
+    assert kept[len(whole)] == whole
+    assert kept[whole.index("  sample") + 12] == whole[: whole.index("  sample")]
+    conflict = whole.replace("schema", "<<<<<<< ours\nschema")
+    pipeline.LOCKED.write_text(conflict)
+    pipeline._mend()
+    assert pipeline.LOCKED.read_text() == conflict
 
 
 def test_an_experiment_leaves_the_settings_of_the_workspace_alone_however_it_ends(folder):

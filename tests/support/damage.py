@@ -116,6 +116,13 @@ READS = {
     "generate": [*TRAINED, *ENCODER],
 }  # fmt: skip
 
+QUICK = [
+    "data.dataset=flowers102", "data.checksums=recorded", "data.split=oxford", "encoder.name=bag-of-ngrams",
+    "encoder_training.epochs=1", "encoder_training.batch_size=6", "model.backbone=null", "model.features=2",
+    "model.noise_dim=5", "model.text_projection=4", "train.epochs=1", "train.batch_size=40",
+    "evaluate.extractor=coarse", "evaluate.samples=100", "sample.rows=1", "sample.columns=2",
+]  # fmt: skip
+
 # What a file of text means, by its ending: where that is another, so may be the result. The rest have checksums.
 MEANING: dict[str, Callable[[str], Any]] = {
     ".csv": lambda text: list(csv.reader(io.StringIO(text, newline=""))),
@@ -148,7 +155,14 @@ def _coarse_features(network: Any, photos: Tensor) -> dict[str, Tensor]:
     return {"last": pooled, "stages": pooled, "colours": photo_features.colours(photos)}
 
 
-def _mirror(folder: Path) -> None:
+def stand_ins(patch: pytest.MonkeyPatch) -> None:
+    """Let quick ones judge in this process, for which QUICK asks."""
+    patch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
+    patch.setattr(pretrained, "load", lambda *_, **__: _Words())
+    patch.setattr(photo_features, "read", _coarse_features)
+
+
+def write_mirror(folder: Path) -> None:
     """Archives in the layout of Oxford-102: 240 pictures of 12 classes, half of which test."""
     count, colours = 240, ("red", "blue", "pink", "white")
     labels = [1 + number % 12 for number in range(count)]
@@ -174,21 +188,12 @@ class Project:
 
         PyTorch must have one thread: a forked child has only the thread that forked.
         """
-        patch.setitem(FEATURE_EXTRACTORS_REGISTRY, "coarse", Coarse)
-        patch.setattr(pretrained, "load", lambda *_, **__: _Words())
-        patch.setattr(photo_features, "read", _coarse_features)
+        stand_ins(patch)
         self.folder, self.work = folder / "sound", folder / "damaged"
         self.folder.mkdir(parents=True)
-        _mirror(self.folder / "mirror")
+        write_mirror(self.folder / "mirror")
         (self.folder / config.PARAMS).write_bytes((ROOT / config.PARAMS).read_bytes())
-        settings = [
-            "data.dataset=flowers102", "data.mirror=mirror", "data.checksums=recorded", "data.split=oxford",
-            "encoder.name=bag-of-ngrams", "encoder_training.epochs=1", "encoder_training.batch_size=6",
-            "model.backbone=null", "model.features=2", "model.noise_dim=5", "model.text_projection=4", "train.epochs=1",
-            "train.batch_size=40", "evaluate.extractor=coarse", "evaluate.samples=100", "sample.rows=1",
-            "sample.columns=2",
-        ]  # fmt: skip
-        config.apply(None, settings, self.folder / config.PARAMS)
+        config.apply(None, [*QUICK, "data.mirror=mirror"], self.folder / config.PARAMS)
         self.targets = [(command, file) for command in commands for file in ["params.yaml", *READS[command]]]
         self.made: dict[str, dict[str, str]] = {}
         for command in commands:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,13 +14,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.utils import strictyaml
 
 from textbloom import config
 from textbloom.core import errors, locks
 from textbloom.core.errors import UserError
+from textbloom.core.files import replacing, write_text
 
-EARLIER = Path(".dvc/tmp/earlier")  # the metrics and plots from before a run: DVC removes a stage's before it runs it
+# The metrics and plots from before a run, until it ends: DVC removes a stage's before it runs it.
+EARLIER = Path(".dvc/tmp/earlier")
 LOCKED = Path("dvc.lock")
+READERS = Path(".dvc/tmp/rwlock")  # DVC's list of the processes that read and write which outputs
 
 
 @contextmanager
@@ -60,29 +66,67 @@ def repro(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]
     """`dvc repro`. Of a stage that fails the earlier outputs come back; what is of an earlier run goes."""
     with settings() as lock:
         write(preset, overrides)
+        _mend()
+        _put_back()  # what a run that was killed had from before it
         shutil.rmtree(EARLIER, ignore_errors=True)
         for folder in ("metrics", "plots"):
             if Path(folder).is_dir():
                 shutil.copytree(folder, EARLIER / folder)
         locks.share(lock)  # the stages hold it too
-        status = _dvc("repro", *arguments)
+        status = _dvc("repro", *arguments, holds=lock)
         if status:
-            _dvc("checkout", "--quiet", "--allow-missing")
-            for path in EARLIER.rglob("*"):
-                place = path.relative_to(EARLIER)
-                if path.is_file() and not place.exists():
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(path, place)
+            _mend()
+            _dvc("checkout", "--quiet", "--allow-missing", holds=lock)
+            _put_back()
             print("the failed stage's outputs are those of its last good run", file=sys.stderr)
         _remove_stale()
+        shutil.rmtree(EARLIER, ignore_errors=True)
     sys.exit(status)
 
 
-def _dvc(*arguments: str) -> int:
-    # Ctrl-C, or a terminal that closes, ends DVC; then it is this process's turn to put things right.
+def _put_back() -> None:
+    for path in EARLIER.rglob("*"):
+        place = path.relative_to(EARLIER)
+        if path.is_file() and not place.exists():
+            with replacing(place) as temporary:
+                shutil.copy2(path, temporary)
+
+
+def _dvc(*arguments: str, holds: IO[str]) -> int:
+    """Run DVC, which `holds` a lock with this process, and after it should this one be killed; returns its status."""
+    # Ctrl-C, a terminal that closes or the end of the machine ends DVC; then it is this process's turn to put things
+    # right. What ends this process alone ends DVC too.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    return subprocess.run(["dvc", *arguments], check=False).returncode
+    with subprocess.Popen(["dvc", *arguments], pass_fds=[holds.fileno()]) as running:
+        signal.signal(signal.SIGTERM, lambda *_: running.terminate())
+        return running.wait()
+
+
+def _mend() -> None:
+    """Mend the files that DVC writes in place, so that a kill can leave them cut short."""
+    if LOCKED.exists() and not _reads(text := LOCKED.read_text(encoding="utf-8", errors="replace")):
+        # Without the stage in which it was cut. That one, and what was recorded after it, come back from the cache.
+        head, *stages = re.split(r"^(?=  \S)", text, flags=re.MULTILINE)
+        whole = "".join([head, *stages[:-1]])
+        if len(stages) < 2:
+            LOCKED.unlink()
+        elif _reads(whole):  # otherwise it is no kill's doing, and DVC says what is wrong
+            write_text(LOCKED, whole)
+    with locks.together(READERS.with_suffix(".lock")):  # as DVC does, so that it is not just writing it
+        try:
+            json.loads(READERS.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            READERS.unlink(missing_ok=True)
+
+
+def _reads(text: str) -> bool:
+    """Whether DVC could read dvc.lock if it had this text."""
+    try:
+        strictyaml.validate(yaml.safe_load(text), COMPILED_LOCKFILE_SCHEMA, text, str(LOCKED))
+    except (yaml.YAMLError, strictyaml.YAMLValidationError):
+        return False
+    return True
 
 
 def stale(stages: dict[str, Any]) -> list[Path]:
