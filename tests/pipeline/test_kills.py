@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import pytest
 from support.dvc_project import STAGES, Project, environment
+from support.kills import Campaign, Fault
 
 QUICK = ["download", "images", "embed"]
+SEED = 1
+THOUSAND = {"stage": 640, "pipeline": 240, "experiment": 80, "queue": 20, "set_up": 20}
 EARLIER = "what an earlier run left"
 
 
@@ -142,6 +146,30 @@ def test_a_killed_pipeline_goes_on_to_the_same_lock(built, tmp_path):
         kill(running)
         project.run("dvc", "repro")
         assert project.text("dvc.lock") == built.text("dvc.lock")
+
+
+@pytest.mark.parametrize(
+    ("stages", "kills"),
+    [(["download", "captions", "preview"], {"stage": 5}), pytest.param(STAGES, THOUSAND, marks=pytest.mark.slow)],
+    ids=["few", "thousand"],
+)
+def test_whatever_was_killed_the_next_run_ends_with_the_bytes_of_one_that_was_not(tmp_path, monkeypatch, stages, kills):
+    campaign, faults = Campaign(tmp_path, monkeypatch, stages), []
+    try:
+        for kind, wanted in kills.items():
+            wanted += campaign.done.total()
+            for number in itertools.count():
+                if campaign.done.total() >= wanted:
+                    break
+                try:
+                    getattr(campaign, kind)(random.Random(f"{SEED} {kind} {number}"))
+                except Fault as fault:
+                    faults.append(f"{kind} {number}: {fault}")
+    finally:
+        campaign.close()
+    for kill, times in sorted(campaign.done.items()):  # shown with -s: the table of docs/reliability.md
+        print(f"{kill.kind:20} {kill.signal:8} {'whole group' if kill.whole_group else 'alone':12} {times:5}")
+    assert not faults, "\n".join(faults)
 
 
 def may_mount() -> bool:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-from dvc.utils import strictyaml
 
 from textbloom import config
 from textbloom.core import errors, locks
@@ -105,13 +103,12 @@ def _dvc(*arguments: str, holds: IO[str]) -> int:
 
 def _mend() -> None:
     """Mend the files that DVC writes in place, so that a kill can leave them cut short."""
-    if LOCKED.exists() and not _reads(text := LOCKED.read_text(encoding="utf-8", errors="replace")):
+    if LOCKED.exists() and not _is_whole(text := LOCKED.read_text(encoding="utf-8", errors="replace")):
         # Without the stage in which it was cut. That one, and what was recorded after it, come back from the cache.
         head, *stages = re.split(r"^(?=  \S)", text, flags=re.MULTILINE)
-        whole = "".join([head, *stages[:-1]])
         if len(stages) < 2:
             LOCKED.unlink()
-        elif _reads(whole):  # otherwise it is no kill's doing, and DVC says what is wrong
+        elif _is_whole(whole := "".join([head, *stages[:-1]])):  # else no kill did it, and DVC says what is wrong
             write_text(LOCKED, whole)
     with locks.together(READERS.with_suffix(".lock")):  # as DVC does, so that it is not just writing it
         try:
@@ -120,13 +117,15 @@ def _mend() -> None:
             READERS.unlink(missing_ok=True)
 
 
-def _reads(text: str) -> bool:
-    """Whether DVC could read dvc.lock if it had this text."""
+def _is_whole(text: str) -> bool:
+    """Whether dvc.lock, if it had this text, would end where DVC ends it."""
     try:
-        strictyaml.validate(yaml.safe_load(text), COMPILED_LOCKFILE_SCHEMA, text, str(LOCKED))
-    except (yaml.YAMLError, strictyaml.YAMLValidationError):
+        stages = yaml.safe_load(text)["stages"].values()
+        return text.endswith("\n") and all(
+            "size" in entry for stage in stages for entry in stage["deps"] + stage["outs"]
+        )
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError):
         return False
-    return True
 
 
 def stale(stages: dict[str, Any]) -> list[Path]:
