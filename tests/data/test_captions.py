@@ -56,11 +56,16 @@ def test_every_line_end_is_counted_when_a_bad_byte_is_named(end):
 
 @pytest.mark.parametrize("mark", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_utf16_with_its_byte_order_mark_is_read_and_a_broken_end_of_it_named(mark, end):
-    data = f"\ufeffa rosé{end}花びら{end}".encode(mark)
+@pytest.mark.parametrize("start", ["\ufeff", ""])
+def test_utf16_is_read_with_or_without_its_byte_order_mark_and_a_broken_end_of_it_named(mark, end, start):
+    data = f"{start}a rosé{end}花びら{end}".encode(mark)
     assert captions.parse(data, "f") == ("a rosé", "花びら")
-    with pytest.raises(UserError, match=r"f: line 3: byte 0x.. is not UTF-16: save it as UTF-8"):
+    with pytest.raises(UserError, match=r"f: line 3: byte 0x.. is not UTF-16\S*: save it as UTF-8"):
         captions.parse(data + b"x", "f")
+
+
+def test_zero_bytes_here_and_there_do_not_make_utf16_of_a_text():
+    assert captions.parse("花\0びら a\0 flower".encode(), "f") == ("花びら a flower",)
 
 
 def test_a_line_too_long_for_any_reader_is_named_with_its_mend():

@@ -150,7 +150,7 @@ def test_a_killed_pipeline_goes_on_to_the_same_lock(built, tmp_path):
 
 @pytest.mark.parametrize(
     ("stages", "kills"),
-    [(["download", "captions", "preview"], {"stage": 5}), pytest.param(STAGES, THOUSAND, marks=pytest.mark.slow)],
+    [(["download", "captions", "images"], {"stage": 8}), pytest.param(STAGES, THOUSAND, marks=pytest.mark.slow)],
     ids=["few", "thousand"],
 )
 def test_whatever_was_killed_the_next_run_ends_with_the_bytes_of_one_that_was_not(tmp_path, monkeypatch, stages, kills):

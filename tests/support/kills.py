@@ -71,7 +71,8 @@ class Campaign:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, stages: Sequence[str] = STAGES) -> None:
         damage.stand_ins(patch)
         patch.setattr(loop, "SAVE_SECONDS", 0.0)  # so that a kill meets training that has a state
-        torch.set_num_threads(1)
+        self.threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # a forked child has only the thread that forked
         self.folder, self.log, self.stages = folder, folder / "log", stages
         self.warm = Warm(folder / "warm", damage.COMMANDS)
         damage.write_mirror(folder / "mirror")
@@ -91,6 +92,7 @@ class Campaign:
 
     def close(self) -> None:
         self.warm.close()
+        torch.set_num_threads(self.threads)
 
     # Running, killing and running again
 

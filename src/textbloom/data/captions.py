@@ -49,19 +49,28 @@ def parse(data: bytes, name: str) -> tuple[str, ...]:
 
 
 def lines(data: bytes, name: str) -> list[str]:
-    """The lines of a text in UTF-8, or in UTF-16 with its byte order mark, as Excel and PowerShell write it.
+    """The lines of a text in UTF-8, or in UTF-16, as Excel and PowerShell write it.
 
     Raises UserError naming the line that is neither.
     """
     refuse_pointer(name, data)
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    encoding = "UTF-16" if utf16 else "UTF-8"
+    encoding = _encoding(data)
     try:
         return _LINE_END.split(data.decode(encoding).removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         line = len(_LINE_END.findall(data[: error.start].decode(encoding, "replace"))) + 1
         byte = data[error.start]
         raise UserError(f"{name}: line {line}: byte 0x{byte:02x} is not {encoding}: save it as UTF-8") from None
+
+
+def _encoding(data: bytes) -> str:
+    """UTF-16 begins with a byte order mark, or shows by the zero bytes, one a letter, that it has in most languages."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    first, second = data[::2].count(0), data[1::2].count(0)
+    if first + second <= len(data) / 4:
+        return "UTF-8"
+    return "UTF-16-BE" if first > second else "UTF-16-LE"
 
 
 def normalise(line: str) -> str:
