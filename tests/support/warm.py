@@ -130,7 +130,7 @@ def _wait_for_one(connection: socket.socket, commands: Mapping[str, Callable[[],
         with suppress(BrokenPipeError, ConnectionResetError):  # who asked was killed
             connection.sendall(array("i", [pid]).tobytes())
         ended = os.pidfd_open(pid)
-        if select.select([ended, connection], [], [])[0] == [connection]:
+        if select.select([ended, connection.fileno()], [], [])[0] == [connection.fileno()]:
             # The program that stands for the stage was killed, so the stage is.
             select.select([ended], [], [], 1.0)
             os.kill(pid, signal.SIGKILL)
