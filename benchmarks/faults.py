@@ -61,12 +61,12 @@ FAULTS: dict[str, tuple[Callable[[Tensor, int], Tensor], tuple[int, ...]]] = {
 }
 
 
-def main() -> None:
-    p = config.load()
+def evaluator_of(p: config.Params) -> Evaluator:
+    """As the stage evaluate has it, on the test pictures."""
     judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
     size = p.images.size
     split = load_eval_split(*config.PREPARED, split="test", train_splits=p.train.split_names, seed=p.seed, size=size)
-    evaluator = Evaluator(
+    return Evaluator(
         judge,
         extractor.read_real_features(config.REAL_FEATURES, judge, size),
         load_image_ids(config.IMAGE_IDS),
@@ -76,9 +76,13 @@ def main() -> None:
         seed=p.seed,
         attributes=config.attributes(p.data.dataset),
     )
+
+
+def main() -> None:
+    evaluator = evaluator_of(config.load())
     trained = load_metadata(config.EMBEDDINGS) | {"pretrained": []}
     images = evaluator.real.images
-    classes = torch.from_numpy(split.pictures.class_ids[evaluator.real.rows.numpy()])
+    classes = torch.from_numpy(evaluator.real.split.pictures.class_ids[evaluator.real.rows.numpy()])
 
     def measured(harmed: Tensor) -> dict[str, float]:
         def make(places: Tensor, draw: int) -> Tensor:

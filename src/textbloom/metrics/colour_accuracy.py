@@ -19,8 +19,7 @@ from textbloom.metrics.evaluation import Estimate, Evaluation, Values, mean_of
 from textbloom.metrics.retrieval import derangement
 
 # Radii in half sides. Flowers stand within 0.035 of the middle; their petals reach 0.7, their centres 0.16 or further.
-_PETAL_RING = (0.34, 0.62)
-_CENTRE_DISC = (0.0, 0.13)
+_RINGS = {"petal": (0.34, 0.62), "centre": (0.0, 0.13)}
 _RAMP_STEPS = 5
 _VOTE_WIDTH = 14.0  # distance in CIELAB at which a pixel's vote falls to a half
 
@@ -86,28 +85,30 @@ class Palette:
 
     def measured(self, images: np.ndarray | torch.Tensor, part: str) -> list[str]:
         """The name of each picture's colour, of uint8 [N, 3, S, S] with S >= 32; `part` is "petal" or "centre"."""
-        ramps, ring = (self.petal, _PETAL_RING) if part == "petal" else (self.centre, _CENTRE_DISC)
-        names = list(ramps)
-        prototypes = [_along(ramp) for ramp in ramps.values()]
-        found = []
-        for picture in _ring_pixels(np.asarray(images), ring):
-            lab = cielab(picture)
-            distance = np.stack([_nearest(lab, prototype) for prototype in prototypes], axis=1)
-            best = distance.min(axis=1)
-            # A pixel far from every colour says little; one nearer to the background says nothing.
-            weight = 1.0 / (1.0 + np.square(best / _VOTE_WIDTH))
-            if part == "petal":
-                weight = weight * (best <= _nearest(lab, cielab(self.between_petals)))
-            votes = np.bincount(distance.argmin(axis=1), weights=weight, minlength=len(names))
-            found.append(names[int(votes.argmax())])
-        return found
+        names = list(self._ramps(part))
+        return [names[int(self.votes(picture, part).sum(axis=0).argmax())] for picture in np.asarray(images)]
+
+    def votes(self, picture: np.ndarray, part: str) -> np.ndarray:
+        """What each pixel of the part's ring, row by row, gives each of the part's colours, [P, names], 0 to 1."""
+        lab = cielab(picture[:, ring(picture.shape[-1], part)].T)
+        distance = np.stack([_nearest(lab, _along(ramp)) for ramp in self._ramps(part).values()], axis=1)
+        best = distance.min(axis=1)
+        # A pixel far from every colour says little; one nearer to the background says nothing.
+        weight = 1.0 / (1.0 + np.square(best / _VOTE_WIDTH))
+        if part == "petal":
+            weight = weight * (best <= _nearest(lab, cielab(self.between_petals)))
+        return weight[:, None] * (distance.argmin(axis=1)[:, None] == np.arange(distance.shape[1]))
+
+    def _ramps(self, part: str) -> dict[str, np.ndarray]:
+        return self.petal if part == "petal" else self.centre
 
 
-def _ring_pixels(images: np.ndarray, ring: tuple[float, float]) -> np.ndarray:
-    """Pixels [N, P, 3] whose distance from the middle lies within the ring."""
-    axis = (np.arange(images.shape[-1]) + 0.5) * (2.0 / images.shape[-1]) - 1.0
+def ring(side: int, part: str) -> np.ndarray:
+    """Which pixels of a picture have a vote on the colour of a part, "petal" or "centre", bool [side, side]."""
+    axis = (np.arange(side) + 0.5) * (2.0 / side) - 1.0
     away = np.sqrt(np.square(axis)[:, None] + np.square(axis)[None, :])
-    return np.moveaxis(images[:, :, (away >= ring[0]) & (away <= ring[1])], 1, 2)
+    least, most = _RINGS[part]
+    return (away >= least) & (away <= most)
 
 
 def _along(ramp: np.ndarray) -> np.ndarray:

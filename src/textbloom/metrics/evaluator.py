@@ -124,7 +124,7 @@ class Evaluator:
         networks = [*trained.get("pretrained", []), *trained["encoder"].get("pretrained", [])]
         learned_from = frozenset(network["sha256"] for network in networks)
         suffix = "_selfjudged" if self._judge_is_among(learned_from) else ""
-        evaluation = self._evaluation(make, learned_from)
+        evaluation = self.evaluation(make, learned_from)
         values: dict[str, float | Estimate] = {}
         for metric in THROUGH_THE_JUDGE:
             values |= {name + suffix: value for name, value in metric(evaluation).items()}
@@ -149,7 +149,8 @@ class Evaluator:
             )
         return found
 
-    def _evaluation(self, make: Maker, learned_from: frozenset[str]) -> Evaluation:
+    def evaluation(self, make: Maker, learned_from: frozenset[str]) -> Evaluation:
+        """What metrics look at, of the generator that makes pictures by `make`."""
         count = len(self.real.rows)
         generated = make(torch.arange(count), 0)
         if generated.shape != self.real.images.shape:

@@ -12,7 +12,7 @@ from textbloom.metrics.colour_accuracy import cielab
 from textbloom.metrics.evaluation import Estimate, Evaluation, Values, some
 
 FEWEST, MOST = 4, 24  # petals that a drawn flower has
-_RADII = torch.arange(0.5, 0.9, 0.05)  # half sides: where petals part, outside the centre and within the tips
+RADII = torch.arange(0.5, 0.9, 0.05)  # half sides: where petals part, outside the centre and within the tips
 _ANGLES = torch.arange(256) * (2 * torch.pi / 256)
 # A petal with a notch in its tip varies twice: half the frequency counts where it has this share of the power.
 _NOTCHED = 0.2
@@ -45,14 +45,23 @@ def counted(images: Tensor) -> Tensor:
 
 
 def _counted(images: Tensor) -> Tensor:
-    circles = _RADII[:, None, None] * torch.stack([_ANGLES.cos(), _ANGLES.sin()], dim=-1)  # [R, A, 2]
-    along = functional.grid_sample(images.float(), circles.expand(len(images), -1, -1, -1), align_corners=False)
-    lab = torch.from_numpy(cielab(along.permute(0, 2, 3, 1).double().numpy()))  # [N, R, A, 3]
-    power = torch.fft.rfft(lab, dim=2).abs().square().sum((1, 3))
+    power = powers(around(images))
     found = FEWEST + power[:, FEWEST : MOST + 1].argmax(1)
     of_found, of_half = (power.gather(1, number[:, None])[:, 0] for number in (found, found // 2))
     notched = (found % 2 == 0) & (found // 2 > FEWEST) & (of_half > _NOTCHED * of_found)
     return torch.where(notched, found // 2, found)
+
+
+def around(images: Tensor) -> Tensor:
+    """The pixels along circles of RADII round the middle, from the right clockwise, float [N, 3, R, 256]."""
+    circles = RADII[:, None, None] * torch.stack([_ANGLES.cos(), _ANGLES.sin()], dim=-1)  # [R, A, 2]
+    return functional.grid_sample(images.float(), circles.expand(len(images), -1, -1, -1), align_corners=False)
+
+
+def powers(along: Tensor) -> Tensor:
+    """How strongly the colours of `around` come and go so many times in a circle, [N, 129] from 0 times on."""
+    lab = torch.from_numpy(cielab(along.permute(0, 2, 3, 1).double().numpy()))  # [N, R, A, 3]
+    return torch.fft.rfft(lab, dim=2).abs().square().sum((1, 3))
 
 
 def _distance(one: Tensor, other: Tensor) -> Estimate:
