@@ -377,15 +377,22 @@ def confirm(params: Params) -> None:
     """Raise UserError unless the file still says `params` in the keys that DVC records when the stage ends."""
     name = _stage_name()
     stage = _yaml(_text(PIPELINE), str(PIPELINE))["stages"][name] if name else {}
-    before, now = params.model_dump(), load().model_dump()
-    for key in stage.get("do", stage).get("params", []):
-        section, _, of_section = key.partition(".")
-        old, new = [(said[section][of_section] if of_section else said[section]) for said in (before, now)]
-        if old != new:
+    listed = stage.get("do", stage).get("params", [])
+    now = flat(load().model_dump())
+    for key, value in flat(params.model_dump()).items():
+        if value != now[key] and {key, key.partition(".")[0]} & set(listed):
             raise UserError(
                 f"{PARAMS}: {key} was changed while this stage ran, and DVC would record what it was not made with: "
-                f"set it back from {new} to {old}, and run again"
+                f"set it back from {now[key]} to {value}, and run again"
             )
+
+
+def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
 
 
 def parse(text: str, source: str) -> Params:

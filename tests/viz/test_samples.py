@@ -12,6 +12,7 @@ from torch import Tensor
 
 from textbloom.dataset.eval_split import EvalSplit
 from textbloom.dataset.prepared import Pictures, Prepared
+from textbloom.sampling.generator import TrainedGenerator
 from textbloom.viz import samples
 from textbloom.viz.samples import Examples, choose, nearest, spherical, straight
 from textbloom.viz.sheet import Sheet
@@ -134,6 +135,7 @@ class Recorder:
     """Stands in for a trained generator: keeps what it was asked for, answers with numbered pictures."""
 
     noise_dim = 12
+    noise = TrainedGenerator.noise
     first: "Recorder | None" = None
 
     def __init__(self, side: int = 8) -> None:

@@ -158,12 +158,10 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
     now, wanted = config.load(), config.parse(config.changed(preset, overrides), str(config.PARAMS))
     _check(wanted)
     command = ["dvc", "exp", "run", "--temp", "--force", "--name", preset]
-    before = now.model_dump()
-    for name, section in wanted.model_dump().items():
-        of_section = section if isinstance(section, dict) else {"": section}
-        for key, value in of_section.items():
-            if value != (before[name][key] if key else before[name]):
-                command += ["--set-param", f"++{name}{'.' * bool(key)}{key}={json.dumps(value, ensure_ascii=False)}"]
+    before = config.flat(now.model_dump())
+    for key, value in config.flat(wanted.model_dump()).items():
+        if value != before[key]:
+            command += ["--set-param", f"++{key}={json.dumps(value, ensure_ascii=False)}"]
     # The copy has what Git tracks alone.
     for path in (wanted.data.path, wanted.data.mirror, wanted.encoder.path, wanted.evaluate.weights):
         if path and not Path(path).is_absolute() and Path(path).exists():

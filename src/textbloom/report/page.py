@@ -22,7 +22,7 @@ from textbloom import config
 from textbloom.core import errors
 from textbloom.core.files import write_text
 from textbloom.report import directions
-from textbloom.report.revisions import Revision, flat, shown
+from textbloom.report.revisions import Revision, shown
 
 OUT = Path("build/report.html")
 # The sheets that a run is looked at for come first; the others follow by name.
@@ -164,9 +164,9 @@ def curves(tables: Sequence[bytes | None]) -> Iterator[Curve]:
 
 def parameters(runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[ParamRow]]:
     """The preset nearest to the first run, by name, and every parameter of every run beside that preset's."""
-    base = flat(yaml.safe_load((config.PRESETS / f"{config.BASE_PRESET}.yaml").read_text(encoding="utf-8")))
+    base = config.flat(yaml.safe_load((config.PRESETS / f"{config.BASE_PRESET}.yaml").read_text(encoding="utf-8")))
     presets = {
-        path.stem: base | flat(yaml.safe_load(path.read_text(encoding="utf-8")))
+        path.stem: base | config.flat(yaml.safe_load(path.read_text(encoding="utf-8")))
         for path in sorted(config.PRESETS.glob("*.yaml"))
     }
     nearest = min(presets, key=lambda name: sum(runs[0].get(key) != value for key, value in presets[name].items()))

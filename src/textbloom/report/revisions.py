@@ -67,7 +67,7 @@ class Revision:
     def params(self) -> dict[str, Any]:
         """Every parameter by its dotted name."""
         found = yaml.safe_load(self.read(config.PARAMS) or b"{}")
-        return flat(found)
+        return config.flat(found)
 
     def files(self, folder: Path, suffix: str) -> list[Path]:
         """The files in a folder whose names end in `suffix`, sorted."""
@@ -86,14 +86,6 @@ def experiments() -> dict[str, str]:
     for commit, parts in refs:
         if len(parts) == 5 and len(parts[2]) == 2:
             found.setdefault(parts[4], commit)
-    return found
-
-
-def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
     return found
 
 

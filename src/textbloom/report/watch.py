@@ -6,7 +6,6 @@ so a training is neither asked nor slowed.
 
 import argparse
 import errno
-import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from textbloom import config
 from textbloom.core import checkpoint, errors, resume
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_metadata, load_rows
 from textbloom.report.page import Curve, address_of, curves, duration, template
+from textbloom.viz import png
 
 PORT = 8600
 REFRESH = 5  # seconds from one look to the next
@@ -149,9 +148,7 @@ def curves_of(rows: Sequence[Mapping[str, float]]) -> list[Curve]:
 
 def _addresses(state: Path, sheets: int) -> Iterator[str]:
     for picture in load_rows(state, "sheets", [sheets - 1])[0]:
-        buffer = io.BytesIO()
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "PNG")
-        yield address_of(buffer.getvalue())
+        yield address_of(png.encoded(picture, "progress", {}))
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ class TrainedGenerator:
         """Side S of its pictures."""
         return int(self.config["network"]["size"])
 
-    def noise(self, count: int, seed: int) -> Tensor:
-        """Standard normal noise [count, Z], drawn on the CPU: the same for a seed on every device."""
-        return torch.randn(count, self.noise_dim, generator=generator_for(seed, "sample noise"))
+    def noise(self, count: int, seed: int, purpose: str = "sample noise") -> Tensor:
+        """Standard normal noise [count, Z], drawn on the CPU: the same for a seed and purpose on every device."""
+        return torch.randn(count, self.noise_dim, generator=generator_for(seed, purpose))
 
     @torch.inference_mode()
     def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor:

@@ -88,7 +88,7 @@ def real_beside_generated(generator: TrainedGenerator, shown: Examples, seed: in
     For a generator of two stages the sketches of the first, as large as the pictures, stand before them.
     """
     embeddings = shown.embeddings.repeat_interleave(DRAWS, dim=0)
-    noise = _noise(generator, len(embeddings), seed, "real beside generated")
+    noise = generator.noise(len(embeddings), seed, "real beside generated")
     made = {"generated, from three noises": generator.sample(embeddings, seed, noise=noise)}
     if generator.first is not None:
         sketches = generator.first.sample(embeddings, seed, noise=noise[:, : generator.first.noise_dim])
@@ -109,7 +109,7 @@ def real_beside_generated(generator: TrainedGenerator, shown: Examples, seed: in
 def interpolation_captions(generator: TrainedGenerator, shown: Examples, seed: int) -> Sheet:
     """A row a pair of captions (first and second, third and fourth, …): from one to the other under one noise."""
     pairs = [(first, first + 1) for first in range(0, len(shown) - 1, 2)] or [(0, 0)]
-    noise = _noise(generator, len(pairs), seed, "caption interpolation")
+    noise = generator.noise(len(pairs), seed, "caption interpolation")
     rows = []
     for (first, second), z in zip(pairs, noise, strict=True):
         between = straight(shown.embeddings[first], shown.embeddings[second], STEPS)
@@ -121,7 +121,7 @@ def interpolation_captions(generator: TrainedGenerator, shown: Examples, seed: i
 
 def interpolation_noise(generator: TrainedGenerator, shown: Examples, seed: int) -> Sheet:
     """A row a caption: from one noise to another, along the arc between them."""
-    noise = _noise(generator, 2 * len(shown), seed, "noise interpolation").unflatten(0, (len(shown), 2))
+    noise = generator.noise(2 * len(shown), seed, "noise interpolation").unflatten(0, (len(shown), 2))
     rows = []
     for caption, embedding, (start, end) in zip(shown.captions, shown.embeddings, noise, strict=True):
         between = spherical(start, end, STEPS)
@@ -198,7 +198,3 @@ def nearest(queries: Tensor, gallery: Tensor, count: int) -> tuple[Tensor, Tenso
 def _flat(pictures: Tensor) -> Tensor:
     shrink = max(1, pictures.shape[-1] // COMPARED_SIDE)
     return avg_pool2d(pictures.float(), shrink).round().double().flatten(1)
-
-
-def _noise(generator: TrainedGenerator, count: int, seed: int, purpose: str) -> Tensor:
-    return torch.randn(count, generator.noise_dim, generator=generator_for(seed, purpose))
