@@ -58,20 +58,18 @@ class Stage:
 
     def __init__(self, connection: socket.socket, pid: int) -> None:
         self.connection, self.pid = connection, pid
+        self.status: int | None = None
 
     def poll(self) -> int | None:
-        self.connection.setblocking(False)
-        try:
-            return self._status()
-        except BlockingIOError:
-            return None
+        if self.status is None and select.select([self.connection.fileno()], [], [], 0)[0]:
+            self.wait()
+        return self.status
 
     def wait(self) -> int:
-        self.connection.setblocking(True)
-        return self._status()
-
-    def _status(self) -> int:
-        return int(array("i", self.connection.recv(4, socket.MSG_PEEK))[0])
+        if self.status is None:
+            self.status = int(array("i", self.connection.recv(4))[0])
+            self.connection.close()
+        return self.status
 
 
 def ask(
