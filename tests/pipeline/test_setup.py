@@ -54,7 +54,7 @@ def test_a_set_up_that_did_not_end_starts_from_nothing_and_one_that_did_goes_on(
     assert set_up(python) == 0 and not half.exists()
     half.touch()
     (tmp_path / "broken").touch()
-    (tmp_path / "requirements.lock").touch()  # it is newer than the set-up, which is done again, and is ended
+    os.utime(tmp_path / ".venv/.synced", (0, 0))  # older than the lock, so that set-up is done again, and is ended
     assert set_up(python) != 0 and half.exists()
     (tmp_path / "broken").unlink()
     assert set_up(python) == 0 and not half.exists()
