@@ -92,11 +92,17 @@ def test_of_many_unknown_pieces_the_most_frequent_are_named(minilm, capsys):
 @pytest.mark.parametrize(
     ("name", "caption"), [("minilm", "🌸"), ("minilm", "ดอกไม้"), ("letters", "粉色 的花"), ("words", "une fleur")]
 )
-def test_a_caption_of_which_nothing_is_known_is_refused(request, name, caption):
+def test_a_sentence_of_which_nothing_is_known_is_refused(request, name, caption):
     encoder = request.getfixturevalue(name)
     message = f"caption 2, '{caption}' has nothing that the encoder knows: write it in words of its language, or choose"
     with pytest.raises(UserError, match=message):
-        encoder.check(["a flower", caption])
+        encoder.check(["a flower", caption], refuse_unknown=True)
+
+
+def test_among_the_captions_of_a_data_set_one_of_which_nothing_is_known_may_stand_and_two_may_not(words, capsys):
+    words.check(["a flower", "v"])
+    assert "captions: 1 of 2 hold what the encoder does not know: v" in capsys.readouterr().err
+    refused(words, ["a flower", "v", "w"], "caption 3, 'w' would get the vector of caption 2, 'v'")
 
 
 @pytest.mark.parametrize("name", ["minilm", "letters", "words"])

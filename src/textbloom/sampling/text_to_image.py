@@ -55,5 +55,5 @@ class TextToImage:
         """
         if not all(sentence.strip() for sentence in sentences):
             raise UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
-        self._encoder.check(sentences)
+        self._encoder.check(sentences, refuse_unknown=True)
         return self._encoder.encode(list(sentences), _BATCH)

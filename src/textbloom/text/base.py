@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from textbloom.core.progress import progress
-from textbloom.text.reading import Reading, refuse_alike, tell
+from textbloom.text import reading
+from textbloom.text.reading import Reading
 
 
 class TextEncoder(ABC):
@@ -39,16 +40,19 @@ class TextEncoder(ABC):
         """What is read of each caption; of an encoder that does not say otherwise, all."""
         return map(Reading, captions)
 
-    def check(self, captions: Sequence[str], refuse: bool = True) -> None:
+    def check(self, captions: Sequence[str], refuse: bool = True, refuse_unknown: bool = False) -> None:
         """Say on stderr what is not read of the captions.
 
-        With `refuse`, raises UserError where nothing is known of one, or two would get one vector for it.
+        With `refuse`, raises UserError where two would get one vector for it; with `refuse_unknown`, where nothing is
+        known of one. Among the captions of a data set one such may stand: Oxford-102 has one that is "v".
         """
         distinct = list(dict.fromkeys(captions))
         readings = dict(zip(distinct, self.read(distinct), strict=True))
-        tell(readings, self.limit)
+        reading.tell(readings, self.limit)
+        if refuse_unknown:
+            reading.refuse_unknown(captions, readings)
         if refuse:
-            refuse_alike(captions, readings)
+            reading.refuse_alike(captions, readings)
 
     @abstractmethod
     def encoded(self, captions: list[str], batch_size: int) -> Iterator[tuple[list[str], Tensor]]:

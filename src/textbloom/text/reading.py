@@ -42,15 +42,20 @@ def tell(readings: Mapping[str, Reading], limit: str) -> None:
         print(f"captions: {count} of {len(readings)} {holding}", file=sys.stderr)
 
 
-def refuse_alike(captions: Sequence[str], readings: Mapping[str, Reading]) -> None:
-    """Raise UserError for a caption of which nothing is known, and for two that differ in what is left out alone."""
-    first: dict[Hashable, str] = {}
+def refuse_unknown(captions: Sequence[str], readings: Mapping[str, Reading]) -> None:
+    """Raise UserError for a caption of which nothing is known."""
     for caption, reading in readings.items():
         if reading.blank:
             raise UserError(
                 f"{_named(captions, caption)} has nothing that the encoder knows: write it in words of its language, "
                 "or choose an encoder of that language (encoder.name)"
             )
+
+
+def refuse_alike(captions: Sequence[str], readings: Mapping[str, Reading]) -> None:
+    """Raise UserError for two captions that differ in what is left out alone."""
+    first: dict[Hashable, str] = {}
+    for caption, reading in readings.items():
         other = first.setdefault(reading.tokens, caption)
         if (reading.cut, reading.unknown) != (readings[other].cut, readings[other].unknown):
             skipped = [each.cut or " ".join(each.unknown) for each in (reading, readings[other])]
