@@ -33,14 +33,17 @@ def main(p: config.Params) -> None:
         )
     # What the backbone was stands in config.json under `pretrained`: a generator alone is built without it.
     shape = {"size": size, "embedding_dim": data.embeddings.shape[1]}
-    network = {**shape, **p.model.model_dump(exclude={"backbone"})}
+    network = {**shape, **p.model.model_dump(exclude={"backbone", "text_basis"})}
     backbone = None
     if p.model.backbone is not None:
         scales, sha256 = efficientnet.scales(p.model.backbone)
         backbone = Frozen(scales, p.model.backbone, sha256)
     torch.manual_seed(seed_for(p.seed, "weights"))
     generator, discriminator = models.build(**network, backbone=backbone)
-    models.fit_text(generator, discriminator, data.embeddings)
+    if p.model.text_basis == "colours":
+        models.fit_text(generator, discriminator, data.first_embeddings, data.images.at(size).all())
+    else:
+        models.fit_text(generator, discriminator, data.embeddings)
     run(
         Networks(generator, discriminator),
         objectives.build(p.model.name, **p.objective.model_dump()),

@@ -115,7 +115,9 @@ _PUBLISHED = ("dcgan", "gan-cls", "stackgan")
 _OWN = ("projected-dcgan", "textbloom")
 NOT_IN: dict[str, tuple[tuple[str, ...], Any]] = {
     "model.backbone": (_PUBLISHED, None),
+    "model.text_basis": (_PUBLISHED, "variance"),
     "objective.mixed_captions": (_PUBLISHED, 0.0),
+    "objective.cutmix": (_PUBLISHED, 0.0),
     "objective.variety": (_PUBLISHED, 1),
     "objective.saturating": (_OWN, False),
     "objective.feature_matching": (_OWN, 0.0),
@@ -172,6 +174,7 @@ class Model(Section):
     features: Count
     text_projection: Count
     text_directions: Count | None
+    text_basis: Literal["variance", "colours"]
     discriminator_text: bool
     widths: list[Count] | None
     discriminator_features: Annotated[int, Field(ge=8, multiple_of=8)]
@@ -189,6 +192,7 @@ class Objective(Section):
     conditioning_kl: Weight
     label_smoothing: Annotated[float, Field(ge=0, le=0.5)]
     mixed_captions: Annotated[float, Field(ge=0, le=1)]
+    cutmix: Annotated[float, Field(ge=0, le=1)]
 
 
 class Train(Section):
@@ -282,6 +286,13 @@ class Params(Section):
             section, name = key.split(".")
             if model.name in systems and getattr(getattr(self, section), name) != off:
                 yield f"{key}: model.name {model.name} has no such part; set it to {json.dumps(off)}"
+        if objective.cutmix and model.text_basis != "colours":
+            yield (
+                "objective.cutmix: needs model.text_basis: colours, which tells the words for a picture's middle from "
+                "the others; set one of the two"
+            )
+        if objective.cutmix + objective.mixed_captions > 1:
+            yield "objective.cutmix: with objective.mixed_captions it is more than 1, all captions; lower one of the two"
         if train.size and train.size > self.images.size:
             yield (
                 f"train.size: {train.size} is more than the pictures' {self.images.size} pixels (images.size); "

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textbloom.models.text_directions import EVENNESS, TextDirections
+from textbloom.models.text_directions import EVENNESS, OF_MIDDLE, PLACES, SHADES, TextDirections, colours_by_place
 
 
 def test_text_directions_are_centred_and_evened_out_and_of_variance_one_on_average():
@@ -46,3 +46,59 @@ def test_text_directions_do_not_depend_on_the_order_of_captions():
     a.fit(embeddings)
     b.fit(embeddings.flip(0))
     assert torch.allclose(a(embeddings), b(embeddings), atol=1e-4)
+
+
+def told(directions: TextDirections, embeddings: torch.Tensor, what: torch.Tensor) -> float:
+    """Share of the variance of numbers [N] that a line through the directions tells."""
+    fitted = torch.cat([directions(embeddings), torch.ones(len(what), 1)], dim=1)
+    line = torch.linalg.lstsq(fitted, what[:, None]).solution[:, 0]
+    return 1 - float((what - fitted @ line).var() / what.var())
+
+
+@pytest.fixture
+def captions_and_pictures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Embeddings of 400 captions that say whether their picture is red around and green in its middle, pictures, both.
+
+    Most of what varies in the embeddings is of no colour.
+    """
+    stream = torch.Generator().manual_seed(0)
+    red, green = (torch.rand(2, 400, generator=stream) > 0.5).float()
+    pictures = torch.zeros(400, 3, 32, 32)
+    pictures[:, 0] = 255 * red[:, None, None]
+    pictures[:, :, 12:20, 12:20] = 0
+    pictures[:, 1, 12:20, 12:20] = 255 * green[:, None, None]
+    numbers = 2 * torch.randn(400, 12, generator=stream)
+    numbers[:, 3], numbers[:, 7] = red, green
+    return numbers @ torch.linalg.qr(torch.randn(12, 12, generator=stream))[0].T, pictures.byte(), red, green
+
+
+def test_directions_by_colour_tell_the_colours_and_leave_out_what_varies_most(captions_and_pictures):
+    embeddings, pictures, red, green = captions_and_pictures
+    by_colour, by_variance = TextDirections(12, 3), TextDirections(12, 3)
+    by_colour.fit_colours(embeddings, pictures)
+    by_variance.fit(embeddings)
+    for what in (red, green):
+        assert told(by_colour, embeddings, what) > 0.8 and told(by_variance, embeddings, what) < 0.2
+    out = by_colour(embeddings)
+    torch.testing.assert_close(out.std(0), torch.ones(3))
+    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def test_a_caption_gets_what_another_says_of_the_middle_and_keeps_the_rest(captions_and_pictures):
+    embeddings, pictures, _, _ = captions_and_pictures
+    directions = TextDirections(12, 3)
+    directions.fit_colours(embeddings, pictures)
+    others = embeddings.roll(1, 0)
+    composed, own, other = map(directions, (directions.with_middle(embeddings, others), embeddings, others))
+    of_middle = round(OF_MIDDLE * 3)
+    torch.testing.assert_close(composed[:, :of_middle], other[:, :of_middle], atol=1e-4, rtol=0)
+    torch.testing.assert_close(composed[:, of_middle:], own[:, of_middle:], atol=1e-4, rtol=0)
+
+
+def test_the_colours_of_a_square_are_shares_of_its_pixels():
+    pictures = torch.zeros(1, 3, 2 * PLACES, 2 * PLACES, dtype=torch.uint8)
+    pictures[0, :, 0, :2] = torch.tensor([255, 0, 128], dtype=torch.uint8)[:, None]
+    shares = colours_by_place(pictures)[0]
+    torch.testing.assert_close(shares.sum(0), torch.ones(PLACES, PLACES))
+    assert shares[(2 * SHADES + 0) * SHADES + 1, 0, 0] == 0.5 and shares[0, 0, 0] == 0.5
+    assert (shares[0].flatten()[1:] == 1).all()

@@ -9,7 +9,7 @@ from textbloom.core.seeding import generator_for
 from textbloom.models.base import Discriminator, Frozen, Generator
 from textbloom.training import augmentation
 from textbloom.training.objectives.base import Batch, Networks
-from textbloom.training.objectives.hinge import Hinge, coarse, with_mixed
+from textbloom.training.objectives.hinge import Hinge, coarse, with_middle
 
 
 class Painter(Generator):
@@ -78,12 +78,31 @@ def test_the_losses_are_their_closed_form(matching_aware):
     assert loss.item() == pytest.approx(adversarial + 0.1 * sum(captions) / 4)
 
 
-def test_a_share_of_the_captions_lies_halfway_to_that_of_another_picture():
+def test_shares_of_the_captions_and_colours_are_composed_of_two_pictures():
+    class Composer(Painter):
+        def with_middle(self, text, of):
+            return 10 * text + of
+
+        def forward(self, noise, text):
+            self.text = text
+            return super().forward(noise, text)[:, :, :1, :1].expand(-1, -1, 32, 32)
+
+    painter = Composer()
     _, data = scene()
-    assert torch.equal(with_mixed(data.text, data, 0.0), data.text)
-    half = with_mixed(data.text, data, 0.5)
-    assert torch.equal(half[:2], data.text[:2])
-    assert torch.allclose(half[2:], (data.text[2:] + data.text[1:3]) / 2)
+    data.images = torch.rand(4, 3, 32, 32)
+    _, terms = Hinge(pixel_l1=1.0, cutmix=0.25, mixed_captions=0.5).generator(Networks(painter, Two()), data)
+    (a, b, c, d), images = TEXT, data.images
+    assert painter.text[:, 0].tolist() == pytest.approx([10 * a + d, b, (c + b) / 2, (d + c) / 2])
+    wanted = coarse(torch.stack([images[0], images[1], (images[2] + images[1]) / 2, (images[3] + images[2]) / 2]))
+    wanted[:1] = with_middle(wanted[:1], coarse(images[3:]))
+    expected = (coarse(painter(data.noise[1], data.text)) - wanted).abs().mean()
+    torch.testing.assert_close(terms["pixels"], expected)
+
+
+def test_a_picture_gets_the_middle_of_another():
+    whole, other = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
+    composed = with_middle(whole, other)
+    assert composed[:, :, 6:10, 6:10].all() and composed.sum() == 3 * 4 * 4 and not whole.any()
 
 
 def test_a_mixed_captions_colours_lie_halfway_too():

@@ -32,12 +32,17 @@ def refine(first: Generator, name: str, **architecture: Any) -> tuple[Generator,
     return REFINEMENTS[name](Architecture(**architecture), first)
 
 
-def fit_text(generator: Generator, discriminator: Discriminator, embeddings: Tensor) -> None:
-    """Before training, let both networks take what statistics they use from the training captions, [R, D]."""
+def fit_text(
+    generator: Generator, discriminator: Discriminator, embeddings: Tensor, pictures: Tensor | None = None
+) -> None:
+    """Before training, let both networks choose what they look at in captions, from the training captions [R, D].
+
+    It is chosen by the variance of all, or, where there are `pictures`, uint8 [R, 3, S, S], by their colours.
+    """
     for network in (generator, discriminator):
         for part in network.modules():
             if isinstance(part, TextDirections):
-                part.fit(embeddings)
+                part.fit(embeddings) if pictures is None else part.fit_colours(embeddings, pictures)
 
 
 def generator_of(config: Mapping[str, Any]) -> Generator:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+MIDDLE = 1 / 4  # side of the square in the middle of a picture, as a share of the picture's
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -47,6 +49,13 @@ class Generator(nn.Module, ABC):
     @abstractmethod
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
         """Standard normal noise [B, Z] and text embeddings [B, D] to pictures [B, 3, S, S] in [-1, 1]."""
+
+    def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
+        """Embeddings [B, D] of captions that say of a picture what `text` says, and of its MIDDLE what `of` says.
+
+        NotImplementedError for a generator that does not know which part of an embedding is of which place.
+        """
+        raise NotImplementedError
 
     def divergence(self, text: Tensor) -> Tensor:
         """KL divergence of the text's conditioning from a standard normal, a scalar; zero where it is no distribution.

@@ -30,3 +30,6 @@ class Generator(dcgan.Generator):
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
         return super().forward(noise, self.directions(text))
+
+    def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
+        return self.directions.with_middle(text, of)

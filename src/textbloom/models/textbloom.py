@@ -64,6 +64,9 @@ class Generator(base.Generator):
         x = self.colours(F.leaky_relu(self.norm(x, condition), 0.2))
         return torch.tanh(x.float())  # bfloat16 has steps of 1/256 near 1
 
+    def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
+        return self.text.with_middle(text, of)
+
     def divergence(self, text: Tensor) -> Tensor:
         return self.conditioning.divergence(self.text(text))
 

@@ -3,16 +3,18 @@
 Hinge loss: Lim and Ye 2017 (arXiv 1705.02894), Miyato et al. 2018 (arXiv 1802.05957), equations 16 and 17. Pairs of a
 picture and another picture's text: Reed et al. 2016 (arXiv 1605.05396), whose section 4.3 also has the captions
 between two captions (GAN-INT). Their colours lie between those of two pictures, as mixup has it (Zhang et al. 2018,
-arXiv 1710.09412). Of several noises the best counts: the variety loss of Gupta et al. 2018 (arXiv 1803.10892).
+arXiv 1710.09412). A caption that has what another says of the picture's middle is CutMix (Yun et al. 2019, arXiv
+1905.04899) for captions. Of several noises the best counts: the variety loss of Gupta et al. 2018 (arXiv 1803.10892).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textbloom.models.base import Discriminator, Generator
+from textbloom.models.base import MIDDLE, Discriminator, Generator
 from textbloom.training.objectives.base import Batch, Loss, Networks, Objective
 
 COARSE = 4  # pixels, side of the squares whose mean colours generated and real pictures shall share
@@ -28,6 +30,7 @@ class Hinge(Objective):
     variety: int = 1
     conditioning_kl: float = 0.1
     mixed_captions: float = 0.5
+    cutmix: float = 0.0
 
     def discriminator(self, networks: Networks, batch: Batch) -> Loss:
         """real + w · (wrong + fake), of (picture, its text), (picture, another's text) and (generated, its text)."""
@@ -69,7 +72,7 @@ class Hinge(Objective):
 
     def _generated(self, networks: Networks, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Captions [B, D], pictures generated for them, and their frozen features with gradients to the generator."""
-        captions = with_mixed(batch.text, batch, self.mixed_captions)
+        captions = self._composed(batch.text, batch, networks.generator.with_middle)
         if self.variety > 1:
             noise = self._nearest(networks.generator, captions, noise, batch)
         pictures = networks.generator(noise, captions)
@@ -88,8 +91,21 @@ class Hinge(Objective):
 
     def _distances(self, pictures: Tensor, batch: Batch) -> Tensor:
         """Mean absolute difference [B] between the coarse colours of generated pictures and of the captions' own."""
-        wanted = with_mixed(coarse(batch.images), batch, self.mixed_captions)
+        wanted = self._composed(coarse(batch.images), batch, with_middle)
         return (coarse(pictures) - wanted).abs().mean((1, 2, 3))
+
+    def _composed(self, rows: Tensor, batch: Batch, compose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Rows [B, …] of the batch's captions or pictures, some of them made of two.
+
+        The first share `cutmix` has the middle of another, by `compose`; the last share `mixed_captions` lies halfway
+        to another. The generator is so asked for captions that nobody wrote, of which there are far more than written
+        ones, and does not learn which colours came together by chance.
+        """
+        others = batch.mismatched(rows)
+        cut, mixed = int(self.cutmix * len(rows)), int(self.mixed_captions * len(rows))
+        composed = [compose(rows[:cut], others[:cut])] if cut else []
+        kept = len(rows) - mixed
+        return torch.cat([*composed, rows[cut:kept], (rows[kept:] + others[kept:]) / 2])
 
 
 def coarse(pictures: Tensor) -> Tensor:
@@ -97,14 +113,13 @@ def coarse(pictures: Tensor) -> Tensor:
     return F.avg_pool2d(pictures.float(), COARSE)
 
 
-def with_mixed(rows: Tensor, batch: Batch, share: float) -> Tensor:
-    """Rows [B, …] of the batch's captions or pictures, the last `share` of them halfway to another picture's.
-
-    The generator is so asked for captions that nobody wrote, of which there are far more than written ones.
-    """
-    kept = len(rows) - int(share * len(rows))
-    middle = (rows + batch.mismatched(rows)) / 2
-    return torch.cat([rows[:kept], middle[kept:]])
+def with_middle(pictures: Tensor, of: Tensor) -> Tensor:
+    """Pictures [B, C, s, s] whose middle, a square of MIDDLE of the side, is that of the pictures `of`."""
+    side = pictures.shape[-1]
+    inside = slice(round(side * (1 - MIDDLE) / 2), round(side * (1 + MIDDLE) / 2))
+    composed = pictures.clone()
+    composed[:, :, inside, inside] = of[:, :, inside, inside]
+    return composed
 
 
 def margin(d: Discriminator, logits: Tensor) -> Tensor:
