@@ -268,6 +268,22 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(project):
         config.apply("roses", [])
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model.text_basis=variance"], "objective.cutmix: needs model.text_basis: colours"),
+        (
+            ["objective.mixed_captions=0.6"],
+            "objective.cutmix: it and objective.mixed_captions exceed 1",
+        ),
+        (["model.name=dcgan", "model.backbone=null", "model.text_basis=variance"], "objective.cutmix"),
+    ],
+)
+def test_composed_captions_need_directions_by_colour_and_captions_to_compose(project, settings, message):
+    with pytest.raises(UserError, match=message):
+        config.apply(None, settings)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in (ROOT / "presets").glob("*.yaml")])
 def test_every_preset_is_valid_and_undone_by_the_embedded_default(project, name):
     config.apply(name, [])

@@ -292,7 +292,7 @@ class Params(Section):
                 "the others; set one of the two"
             )
         if objective.cutmix + objective.mixed_captions > 1:
-            yield "objective.cutmix: with objective.mixed_captions it is more than 1, all captions; lower one of the two"
+            yield "objective.cutmix: it and objective.mixed_captions exceed 1, all captions; lower one of the two"
         if train.size and train.size > self.images.size:
             yield (
                 f"train.size: {train.size} is more than the pictures' {self.images.size} pixels (images.size); "

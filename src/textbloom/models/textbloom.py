@@ -24,6 +24,9 @@ from textbloom.models.text_directions import TextDirections
 START = 4  # side in pixels of the generator's first map
 WIDEST = 256  # channels of the widest map, unless `model.widths` says otherwise
 GROUP = 8  # pictures among which the batch's deviation is taken
+SPREAD = (
+    -4.0
+)  # log variance at which conditioning augmentation starts: more noise would hide which part has which colour
 MATCHED = 64  # length of the vectors whose dot product says how well picture and text match
 
 
@@ -48,6 +51,7 @@ class Generator(base.Generator):
         self.noise_dim = sum(self._split)
         self.text = TextDirections(a.embedding_dim, a.text_directions)
         self.conditioning = Conditioning(self.text.dim, a.text_projection)
+        nn.init.constant_(self.conditioning.mean_and_log_variance.bias[a.text_projection :], SPREAD)
         condition = a.noise_dim + a.text_projection
         self.start = nn.Linear(condition, START * START * widths[0])
         self.blocks = nn.ModuleList(UpBlock(before, after, condition) for before, after in pairwise(widths))
