@@ -1,5 +1,7 @@
 """Convolutions computed as products equal torch's own, in values and in gradients, first and second."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -107,3 +109,10 @@ def test_wide_maps_and_full_precision_take_the_plain_layer_to_the_bit(enabled, s
         expected = plain(torch.linspace(-1, 1, 2 * 6 * side * side).view(2, 6, side, side))
         assert torch.equal(maps, expected)
         assert torch.equal(back(maps), plain_back(expected))
+
+
+def test_a_glaring_pixel_has_a_gradient_in_mixed_precision_too():
+    x = torch.full((1,), 4.0, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        layers.Tanh()(x.bfloat16()).backward()
+    assert x.grad is not None and x.grad.item() == pytest.approx(1 - math.tanh(4.0) ** 2, rel=0.01)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from textbloom.models import base
 from textbloom.models.base import Architecture
-from textbloom.models.layers import MapToLogit, MatmulConv2d, MatmulConvTranspose2d, VectorToMap
+from textbloom.models.layers import MapToLogit, MatmulConv2d, MatmulConvTranspose2d, Tanh, VectorToMap
 
 
 def build(
@@ -50,7 +50,7 @@ class Generator(base.Generator):
                 nn.BatchNorm2d(after),
                 nn.ReLU(inplace=True),
             ]
-        layers += [nn.ConvTranspose2d(a.features, 3, 4, 2, 1, bias=False), nn.Tanh()]
+        layers += [nn.ConvTranspose2d(a.features, 3, 4, 2, 1, bias=False), Tanh()]
         self.picture = nn.Sequential(*layers)
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:

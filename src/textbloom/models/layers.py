@@ -1,8 +1,8 @@
-"""Convolutions computed as matrix products, where that is faster than a convolution routine.
+"""torch's layers where they are faster as matrix products, or need another precision.
 
-All of them have the parameters of torch's layers that they derive from; their values differ from those only by the
-order in which a sum is rounded, and they can be differentiated twice, as gradient penalties need. This is the only file
-with autograd functions of its own.
+All of them have the parameters of the layers that they derive from; the values of a convolution differ from those only
+by the order in which a sum is rounded, and they can be differentiated twice, as gradient penalties need. This is the
+only file with autograd functions of its own.
 """
 
 from typing import Any
@@ -75,6 +75,16 @@ class MatmulConvTranspose2d(nn.ConvTranspose2d):
             return super().forward(maps, output_size)
         stride, padding = self.stride[0], int(self.padding[0])
         return conv_transpose2d(maps.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, padding)
+
+
+class Tanh(nn.Tanh):
+    """A generator's last layer, in float32: in bfloat16 all that is near 1 becomes 1, where tanh has no gradient.
+
+    A pixel that once glares would stay so for good.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.float())
 
 
 def _faster_as_product(maps: Tensor, side: int) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from textbloom.models import base
 from textbloom.models.base import Architecture
-from textbloom.models.layers import MapToLogit, MatmulConv2d
+from textbloom.models.layers import MapToLogit, MatmulConv2d, Tanh
 
 RESIDUAL_BLOCKS = 4
 
@@ -61,7 +61,7 @@ class Generator(base.Generator):
             nn.Unflatten(1, (widths[0], 4, 4)),
         )
         ups = [_up(before, after) for before, after in pairwise(widths)]
-        self.picture = nn.Sequential(*ups, nn.Conv2d(widths[-1], 3, 3, 1, 1, bias=False), nn.Tanh())
+        self.picture = nn.Sequential(*ups, nn.Conv2d(widths[-1], 3, 3, 1, 1, bias=False), Tanh())
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
         z, spread = noise.split(self._split, dim=1)
@@ -94,7 +94,7 @@ class Refiner(base.RefiningGenerator):
         # The sketch of 64 pixels has become 16 by 16.
         widths = [(8 * f) >> power for power in range(_doublings(16, a.size) + 1)]
         ups = [_up(before, after) for before, after in pairwise(widths)]
-        self.picture = nn.Sequential(*ups, nn.Conv2d(widths[-1], 3, 3, 1, 1, bias=False), nn.Tanh())
+        self.picture = nn.Sequential(*ups, nn.Conv2d(widths[-1], 3, 3, 1, 1, bias=False), Tanh())
 
     def train(self, mode: bool = True) -> "Refiner":
         super().train(mode)
