@@ -30,7 +30,7 @@ from textbloom.metrics.evaluation import Evaluation, mean_of
 from textbloom.metrics.intervals import interval
 from textbloom.sampling.generator import load_generator
 
-GENERATOR = config.SHIPPED / "drawn-projected-dcgan"
+GENERATOR = config.SHIPPED / "drawn-textbloom"
 REAL, GENERATED, RIGHT, WRONG = "#00796b", "#c2185b", "#2e7d32", "#c62828"
 THUMBS = 45  # pictures of a kind in the plane of features
 RESAMPLES = 2000
