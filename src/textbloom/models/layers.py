@@ -78,13 +78,13 @@ class MatmulConvTranspose2d(nn.ConvTranspose2d):
 
 
 class Tanh(nn.Tanh):
-    """A generator's last layer, in float32: in bfloat16 all that is near 1 becomes 1, where tanh has no gradient.
+    """A generator's last layer, in float32 at least: in bfloat16 what is near 1 becomes 1, where tanh has no gradient.
 
     A pixel that once glares would stay so for good.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.float())
+        return super().forward(input.to(torch.promote_types(input.dtype, torch.float32)))
 
 
 def _faster_as_product(maps: Tensor, side: int) -> bool:
