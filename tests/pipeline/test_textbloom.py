@@ -27,7 +27,7 @@ def test_its_preset_trains_and_says_what_it_learned_from(tmp_path):
     assert trained["network"]["name"] == "textbloom" and "backbone" not in trained["network"]
     assert trained["pretrained"] == [{"name": name, "sha256": VARIANTS[name].sha256}]
     terms = (tmp_path / config.LOSSES).read_text().splitlines()[0].split(",")[3:]
-    assert set(terms) == {"d_real", "d_fake", "d_wrong", "g_adversarial", "g_kl"}
+    assert set(terms) == {"d_real", "d_fake", "d_wrong", "g_adversarial", "g_kl", "g_pixels"}
 
     made = load_generator(tmp_path / config.BASE, "ema").sample(torch.randn(3, 12), 0)
     assert made.shape == (3, 3, 64, 64)

@@ -90,13 +90,13 @@ def _put_back() -> None:
                 shutil.copy2(path, temporary)
 
 
-def _dvc(*arguments: str, holds: IO[str]) -> int:
+def _dvc(*arguments: str, holds: IO[str] | None = None) -> int:
     """Run DVC, which `holds` a lock with this process, and after it should this one be killed; returns its status."""
     # Ctrl-C, a terminal that closes or the end of the machine ends DVC; then it is this process's turn to put things
     # right. What ends this process alone ends DVC too.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    with subprocess.Popen(["dvc", *arguments], pass_fds=[holds.fileno()]) as running:
+    with subprocess.Popen(["dvc", *arguments], pass_fds=[holds.fileno()] if holds else []) as running:
         signal.signal(signal.SIGTERM, lambda *_: running.terminate())
         return running.wait()
 
@@ -157,7 +157,7 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
         raise UserError("say which: make exp PRESET=name")
     now, wanted = config.load(), config.parse(config.changed(preset, overrides), str(config.PARAMS))
     _check(wanted)
-    command = ["dvc", "exp", "run", "--temp", "--force", "--name", preset]
+    command = ["exp", "run", "--temp", "--force", "--name", preset]
     before = config.flat(now.model_dump())
     for key, value in config.flat(wanted.model_dump()).items():
         if value != before[key]:
@@ -166,7 +166,19 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
     for path in (wanted.data.path, wanted.data.mirror, wanted.encoder.path, wanted.evaluate.weights):
         if path and not Path(path).is_absolute() and Path(path).exists():
             command += ["--copy-paths", os.path.normpath(path)]
-    os.execvp("dvc", [*command, *arguments])
+    own = config.PARAMS.read_text(encoding="utf-8")
+    status = _dvc(*command, *arguments)
+    # DVC writes the experiment's settings into params.yaml for a moment, and may have been ended just then.
+    if status and _settings_are(wanted):
+        write_text(config.PARAMS, own)
+    sys.exit(status)
+
+
+def _settings_are(wanted: config.Params) -> bool:
+    try:
+        return config.load() == wanted
+    except UserError:
+        return True  # cut while they were written
 
 
 def main() -> None:
