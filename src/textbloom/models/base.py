@@ -20,7 +20,7 @@ class Architecture:
     features: width F of the narrowest layer.
     text_projection: length P of the projected text.
     discriminator_text: whether the discriminator sees the text.
-    text_directions: how many main directions of the embeddings a system looks at that looks at such; None: all. 128 is
+    text_directions: how many directions of the embeddings a system looks at that looks at such; None: all. 128 is
         what the shipped flowers and other generators look at whose config was written before there was a choice.
     widths: channels of the generator's maps from the smallest on, for a system that takes them; None: by `features`.
     discriminator_features: width of the narrowest layer of a discriminator that has a width of its own.

@@ -24,9 +24,8 @@ from textbloom.models.text_directions import TextDirections
 START = 4  # side in pixels of the generator's first map
 WIDEST = 256  # channels of the widest map, unless `model.widths` says otherwise
 GROUP = 8  # pictures among which the batch's deviation is taken
-SPREAD = (
-    -4.0
-)  # log variance at which conditioning augmentation starts: more noise would hide which part has which colour
+# Log variance at which conditioning augmentation starts: more noise would hide which part has which colour.
+SPREAD = -4.0
 MATCHED = 64  # length of the vectors whose dot product says how well picture and text match
 
 
