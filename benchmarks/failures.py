@@ -10,17 +10,13 @@ import sys
 from pathlib import Path
 
 import torch
+from faults import evaluator_of
 from torch import Tensor
 
 from textbloom import config
 from textbloom.core import errors
 from textbloom.core.seeding import seed_for
-from textbloom.core.tensors import load_image_ids
-from textbloom.dataset.eval_split import load_eval_split
-from textbloom.features import extractor
-from textbloom.metrics.evaluator import Evaluator
 from textbloom.sampling.generator import load_generator
-from textbloom.text import pretrained
 from textbloom.viz.sheet import Row, Sheet
 
 SHOWN = 7  # pictures a row
@@ -28,22 +24,10 @@ SHOWN = 7  # pictures a row
 
 def main() -> None:
     p = config.load()
-    generator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator)
-    judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
-    split = load_eval_split(
-        *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=generator.size
-    )
-    evaluator = Evaluator(
-        judge,
-        extractor.read_real_features(config.REAL_FEATURES, judge, generator.size),
-        load_image_ids(config.IMAGE_IDS),
-        split,
-        pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
-        samples=p.evaluate.samples,
-        seed=p.seed,
-    )
+    generator, evaluator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator), evaluator_of(p)
     pictures = generator.sample(evaluator.embeddings, seed_for(p.seed, "evaluated pictures", 0))
-    distances = torch.cdist(judge(pictures, "generated pictures").features, evaluator.real.features.features).amin(1)
+    seen = evaluator.judge(pictures, "generated pictures").features
+    distances = torch.cdist(seen, evaluator.real.features.features).amin(1)
     order = distances.argsort(descending=True)
     middle = (len(order) - 2 * SHOWN) // 2
 
@@ -57,7 +41,7 @@ def main() -> None:
         rows(order[: 3 * SHOWN], "the worst") + rows(order[middle : middle + 2 * SHOWN], "the middle")
         + rows(order[-SHOWN:], "the best"),
         title=f"{len(order)} pictures of held-out captions, by their distance from real ones",
-        note=f"Distance to the nearest real picture of the same split, in the features of {judge.name}.",
+        note=f"Distance to the nearest real picture of the same split, in the features of {evaluator.judge.name}.",
         tile=128,
     )  # fmt: skip
     sheet.save(Path(sys.argv[1]))
