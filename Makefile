@@ -15,11 +15,12 @@ BASE ?= main
 HEAD ?= HEAD
 EXPS ?=
 ARGS ?=
+SEEDS ?= 1
 
 RUN = PYTHONPATH=src python -m textbloom.app.pipeline
 SETTINGS = $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
 
-.PHONY: help setup repro exp app watch pr-report report reference test lint bench bench-full lock
+.PHONY: help setup repro exp story app watch pr-report report reference test lint bench bench-full lock
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ repro: setup  ## Run the whole pipeline; PRESET=name and SET="a.b=c ..." are wri
 
 exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of that name; params.yaml stays as it is
 	@$(RUN) exp $(SETTINGS) --dvc $(ARGS)
+
+story: setup  ## Train the steps from the plain GAN to system A and compare them (SEEDS="1 2 3", SET="a.b=c ...")
+	@PYTHONPATH=src python -m textbloom.app.story --seeds $(SEEDS) $(if $(SET),--set $(SET))
 
 app: setup  ## Open the app at http://127.0.0.1:8501: a sentence in, pictures out (ARGS="--server.port 8502")
 	@PYTHONPATH=src streamlit run src/textbloom/app/streamlit_app.py $(ARGS)
