@@ -277,6 +277,10 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(project):
             "objective.cutmix: it and objective.mixed_captions exceed 1",
         ),
         (["model.name=dcgan", "model.backbone=null", "model.text_basis=variance"], "objective.cutmix"),
+        (
+            ["model.name=dcgan", "model.backbone=null", "model.text_basis=variance", "objective.cutmix=0"],
+            "objective.saturation",
+        ),
     ],
 )
 def test_composed_captions_need_directions_by_colour_and_captions_to_compose(project, settings, message):

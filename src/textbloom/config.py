@@ -118,6 +118,7 @@ NOT_IN: dict[str, tuple[tuple[str, ...], Any]] = {
     "model.text_basis": (_PUBLISHED, "variance"),
     "objective.mixed_captions": (_PUBLISHED, 0.0),
     "objective.cutmix": (_PUBLISHED, 0.0),
+    "objective.saturation": (_PUBLISHED, 0.0),
     "objective.variety": (_PUBLISHED, 1),
     "objective.saturating": (_OWN, False),
     "objective.feature_matching": (_OWN, 0.0),
@@ -193,6 +194,7 @@ class Objective(Section):
     label_smoothing: Annotated[float, Field(ge=0, le=0.5)]
     mixed_captions: Annotated[float, Field(ge=0, le=1)]
     cutmix: Annotated[float, Field(ge=0, le=1)]
+    saturation: Weight
 
 
 class Train(Section):

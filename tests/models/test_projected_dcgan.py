@@ -22,8 +22,10 @@ def test_the_generator_is_system_as_with_relu_on_the_captions_directions():
     of_b.load_state_dict(own)
     with torch.no_grad():
         found, wanted = pair.generator(noise, captions[:3]), of_b(noise, expected(captions[:3]))
+        before = pair.generator.before_tanh(noise, captions[:3])
     assert found.shape == (3, 3, 64, 64)
     torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found, before.tanh())
 
 
 def test_the_discriminator_is_the_projects_own_and_the_generator_is_built_again_without_its_backbone():

@@ -32,6 +32,7 @@ def test_pictures_have_their_size_and_range_and_the_noise_counts_all_chance(size
     assert made.shape == (3, 3, size, size) and made.abs().max() <= 1
     noise, text = torch.randn(1, generator.noise_dim), torch.randn(1, 12)
     assert torch.equal(generator(noise, text), generator(noise, text))
+    assert torch.equal(generator(noise, text), generator.before_tanh(noise, text).tanh())
     for part in (slice(0, 5), slice(5, 11)):  # z, and ε of the conditioning
         other = noise.clone()
         other[:, part] += 1.0

@@ -141,6 +141,23 @@ def test_of_several_noises_the_one_nearest_to_the_captions_own_picture_is_traine
         assert painter.made == (1 if variety == 1 else variety + 1)
 
 
+def test_what_tanh_takes_is_pulled_back_to_its_bound_where_tanh_has_no_slope():
+    class Glaring(Painter):
+        def before_tanh(self, noise, text):
+            self.values = self(noise, text)
+            return self.values
+
+    pair, data = scene()
+    pair = Networks(Glaring(), pair.discriminator)
+    data.noise = torch.tensor([[1.0], [-2.5], [4.0], [-30.0]]).expand(2, -1, -1)
+    loss, terms = Hinge(saturation=2.0).generator(pair, data)
+    assert terms["saturation"].item() == pytest.approx((1**2 + 27**2) / 4)
+    loss.backward()
+    of_colours = pair.generator.values.grad.sum((1, 2, 3))
+    assert of_colours[3].item() == pytest.approx(-2.0 * 2 * 27 / 4)  # tanh itself lets nothing through there
+    assert "saturation" not in Hinge().generator(*scene())[1]
+
+
 def test_one_pass_of_the_generator_serves_both_steps_unless_there_are_micro_batches_to_keep_it_for():
     for micro_batches in (1, 2):
         pair, data = scene(micro_batches=micro_batches)

@@ -57,6 +57,13 @@ class Generator(nn.Module, ABC):
         """
         raise NotImplementedError
 
+    def before_tanh(self, noise: Tensor, text: Tensor) -> Tensor:
+        """What `forward` takes the tanh of, [B, 3, S, S], for an objective that keeps it small.
+
+        NotImplementedError for a generator that no such objective trains.
+        """
+        raise NotImplementedError
+
     def divergence(self, text: Tensor) -> Tensor:
         """KL divergence of the text's conditioning from a standard normal, a scalar; zero where it is no distribution.
 

@@ -7,6 +7,7 @@ is that of `textbloom`: mostly a pretrained network that never changes (Sauer et
 from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from textbloom.models import dcgan
@@ -30,6 +31,9 @@ class Generator(dcgan.Generator):
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
         return super().forward(noise, self.directions(text))
+
+    def before_tanh(self, noise: Tensor, text: Tensor) -> Tensor:
+        return self.picture[:-1](torch.cat([noise, self.text(self.directions(text))], dim=1))
 
     def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
         return self.directions.with_middle(text, of)

@@ -58,14 +58,16 @@ class Generator(base.Generator):
         self.colours = nn.Conv2d(widths[-1], 3, 3, 1, 1)
 
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
+        return torch.tanh(self.before_tanh(noise, text).float())  # bfloat16 has steps of 1/256 near 1
+
+    def before_tanh(self, noise: Tensor, text: Tensor) -> Tensor:
         z, spread = noise.split(self._split, dim=1)
         condition = torch.cat([z, self.conditioning(self.text(text), spread)], dim=1)
         # Places come before channels, as they do in the memory of a channels-last map.
         x = self.start(condition).unflatten(1, (START, START, -1)).permute(0, 3, 1, 2)
         for block in self.blocks:
             x = block(x, condition)
-        x = self.colours(F.leaky_relu(self.norm(x, condition), 0.2))
-        return torch.tanh(x.float())  # bfloat16 has steps of 1/256 near 1
+        return self.colours(F.leaky_relu(self.norm(x, condition), 0.2))
 
     def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
         return self.text.with_middle(text, of)

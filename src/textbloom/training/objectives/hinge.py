@@ -17,6 +17,7 @@ from torch import Tensor
 from textbloom.models.base import MIDDLE, Discriminator, Generator
 from textbloom.training.objectives.base import Batch, Loss, Networks, Objective
 
+BOUND = 3  # of what the generator's tanh takes, beyond which a pixel glares and tanh has no slope to bring it back
 COARSE = 4  # pixels, side of the squares whose mean colours generated and real pictures shall share
 
 
@@ -31,6 +32,7 @@ class Hinge(Objective):
     conditioning_kl: float = 0.1
     mixed_captions: float = 0.5
     cutmix: float = 0.0
+    saturation: float = 0.0
 
     def discriminator(self, networks: Networks, batch: Batch) -> Loss:
         """real + w · (wrong + fake), of (picture, its text), (picture, another's text) and (generated, its text)."""
@@ -38,10 +40,10 @@ class Hinge(Objective):
         # One pass makes the pictures of both steps, unless the graphs of many micro-batches would have to be kept.
         keep = batch.micro_batches == 1
         with torch.set_grad_enabled(keep):
-            captions, pictures, of_fakes = self._generated(networks, batch, batch.noise[0])
+            captions, pictures, excess, of_fakes = self._generated(networks, batch, batch.noise[0])
         if keep:
             # The pictures are kept in any case: the gradient of the generator's last tanh is computed from them.
-            batch.memo["generated"] = captions, pictures, of_fakes
+            batch.memo["generated"] = captions, pictures, excess, of_fakes
         with torch.no_grad():
             of_real = d.frozen_features(batch.augment(batch.images))
         fake = margin(d, -d.score(d.learned_features([scale.detach() for scale in of_fakes]), d.project(captions)))
@@ -61,22 +63,36 @@ class Hinge(Objective):
         """
         d = networks.discriminator
         kept = batch.memo.pop("generated", None)
-        captions, pictures, of_fakes = kept or self._generated(networks, batch, batch.noise[1])
+        captions, pictures, excess, of_fakes = kept or self._generated(networks, batch, batch.noise[1])
         adversarial = -mean(d, d.score(d.learned_features(of_fakes), d.project(captions)))
         kl = networks.generator.divergence(captions)
         loss, terms = adversarial + self.conditioning_kl * kl, {"adversarial": adversarial, "kl": kl}
         if self.pixel_l1:
-            terms["pixels"] = self._distances(pictures, batch).mean()
+            terms["pixels"] = distances(pictures, self._wanted(batch)).mean()
             loss = loss + self.pixel_l1 * terms["pixels"]
+        if self.saturation:
+            terms["saturation"] = excess
+            loss = loss + self.saturation * excess
         return loss, terms
 
-    def _generated(self, networks: Networks, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Captions [B, D], pictures generated for them, and their frozen features with gradients to the generator."""
-        captions = self._composed(batch.text, batch, networks.generator.with_middle)
+    def _generated(
+        self, networks: Networks, batch: Batch, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Captions [B, D], pictures generated for them, how far beyond BOUND these are, and their frozen features.
+
+        Pictures, excess (a scalar) and features have gradients to the generator.
+        """
+        generator = networks.generator
+        captions = self._composed(batch.text, batch, generator.with_middle)
         if self.variety > 1:
-            noise = self._nearest(networks.generator, captions, noise, batch)
-        pictures = networks.generator(noise, captions)
-        return captions, pictures, networks.discriminator.frozen_features(batch.augment(pictures))
+            noise = self._nearest(generator, captions, noise, batch)
+        excess = noise.new_zeros(())
+        if self.saturation:
+            values = generator.before_tanh(noise, captions).float()
+            pictures, excess = torch.tanh(values), F.relu(values.abs() - BOUND).square().mean()
+        else:
+            pictures = generator(noise, captions)
+        return captions, pictures, excess, networks.discriminator.frozen_features(batch.augment(pictures))
 
     @torch.no_grad()
     def _nearest(self, generator: Generator, captions: Tensor, noise: Tensor, batch: Batch) -> Tensor:
@@ -85,14 +101,13 @@ class Hinge(Objective):
         A pixel loss would ask all noises of a caption for one picture; so it asks only one of them. The noises that are
         tried hold the same numbers, moved on: other vectors, and no more chance than the batch brings.
         """
-        tried = torch.stack([noise.roll(shift, dims=1) for shift in range(self.variety)])
-        distances = torch.stack([self._distances(generator(each, captions), batch) for each in tried])
-        return tried[distances.argmin(0), torch.arange(len(noise), device=noise.device)]
+        tried, wanted = torch.stack([noise.roll(shift, dims=1) for shift in range(self.variety)]), self._wanted(batch)
+        off = torch.stack([distances(generator(each, captions), wanted) for each in tried])
+        return tried[off.argmin(0), torch.arange(len(noise), device=noise.device)]
 
-    def _distances(self, pictures: Tensor, batch: Batch) -> Tensor:
-        """Mean absolute difference [B] between the coarse colours of generated pictures and of the captions' own."""
-        wanted = self._composed(coarse(batch.images), batch, with_middle)
-        return (coarse(pictures) - wanted).abs().mean((1, 2, 3))
+    def _wanted(self, batch: Batch) -> Tensor:
+        """The coarse colours that pictures of the batch's captions shall have, those of the captions' own pictures."""
+        return self._composed(coarse(batch.images), batch, with_middle)
 
     def _composed(self, rows: Tensor, batch: Batch, compose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Rows [B, …] of the batch's captions or pictures, some of them made of two.
@@ -111,6 +126,11 @@ class Hinge(Objective):
 def coarse(pictures: Tensor) -> Tensor:
     """Pictures [B, 3, S, S] to the mean colours of their squares, [B, 3, S / COARSE, S / COARSE]."""
     return F.avg_pool2d(pictures.float(), COARSE)
+
+
+def distances(pictures: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute difference [B] between the coarse colours of pictures and `wanted` ones."""
+    return (coarse(pictures) - wanted).abs().mean((1, 2, 3))
 
 
 def with_middle(pictures: Tensor, of: Tensor) -> Tensor:
