@@ -194,7 +194,7 @@ class Objective(Section):
     label_smoothing: Annotated[float, Field(ge=0, le=0.5)]
     mixed_captions: Annotated[float, Field(ge=0, le=1)]
     cutmix: Annotated[float, Field(ge=0, le=1)]
-    saturation: Weight
+    saturation: Weight = 0.0
 
 
 class Train(Section):
