@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import torch
-from faults import evaluator_of
 from torch import Tensor
 
 from textbloom import config
+from textbloom.app import compare
 from textbloom.core import errors
 from textbloom.core.seeding import seed_for
 from textbloom.sampling.generator import load_generator
@@ -24,7 +24,10 @@ SHOWN = 7  # pictures a row
 
 def main() -> None:
     p = config.load()
-    generator, evaluator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator), evaluator_of(p)
+    generator, evaluator = (
+        load_generator(config.trained(p.evaluate.model), p.evaluate.generator),
+        compare.evaluator(p, p.images.size),
+    )
     pictures = generator.sample(evaluator.embeddings, seed_for(p.seed, "evaluated pictures", 0))
     seen = evaluator.judge(pictures, "generated pictures").features
     distances = torch.cdist(seen, evaluator.real.features.features).amin(1)

@@ -17,13 +17,10 @@ from torch.nn.functional import avg_pool2d
 from torchvision.utils import make_grid
 
 from textbloom import config
+from textbloom.app import compare
 from textbloom.core import errors
 from textbloom.core.files import replacing
-from textbloom.core.tensors import load_image_ids, load_metadata
-from textbloom.dataset.eval_split import load_eval_split
-from textbloom.features import extractor
-from textbloom.metrics.evaluator import Evaluator
-from textbloom.text import pretrained
+from textbloom.core.tensors import load_metadata
 
 MEASURES = (
     "frechet_distance", "kernel_distance", "precision", "recall", "diversity", "perceptual_diversity",
@@ -61,25 +58,9 @@ FAULTS: dict[str, tuple[Callable[[Tensor, int], Tensor], tuple[int, ...]]] = {
 }
 
 
-def evaluator_of(p: config.Params) -> Evaluator:
-    """As the stage evaluate has it, on the test pictures."""
-    judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
-    size = p.images.size
-    split = load_eval_split(*config.PREPARED, split="test", train_splits=p.train.split_names, seed=p.seed, size=size)
-    return Evaluator(
-        judge,
-        extractor.read_real_features(config.REAL_FEATURES, judge, size),
-        load_image_ids(config.IMAGE_IDS),
-        split,
-        pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
-        samples=p.evaluate.samples,
-        seed=p.seed,
-        attributes=config.attributes(p.data.dataset),
-    )
-
-
 def main() -> None:
-    evaluator = evaluator_of(config.load())
+    p = config.load()
+    evaluator = compare.evaluator(p, p.images.size)
     trained = load_metadata(config.EMBEDDINGS) | {"pretrained": []}
     images = evaluator.real.images
     classes = torch.from_numpy(evaluator.real.split.pictures.class_ids[evaluator.real.rows.numpy()])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from faults import evaluator_of
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from textbloom import config
+from textbloom.app import compare
 from textbloom.core import errors
 from textbloom.core.files import replacing
 from textbloom.core.seeding import seed_for
@@ -38,7 +38,7 @@ RESAMPLES = 2000
 
 def main() -> None:
     p = config.load()
-    evaluator, generator = evaluator_of(p), load_generator(GENERATOR, "ema")
+    evaluator, generator = compare.evaluator(p, p.images.size), load_generator(GENERATOR, "ema")
 
     def make(places: Tensor, draw: int) -> Tensor:
         return generator.sample(evaluator.embeddings[places], seed_for(p.seed, "evaluated pictures", draw))

@@ -118,11 +118,6 @@ def _export(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from textbloom.app import compare
     from textbloom.core.files import write_json
-    from textbloom.core.tensors import load_image_ids
-    from textbloom.dataset.eval_split import load_eval_split
-    from textbloom.features import extractor
-    from textbloom.metrics.evaluator import Evaluator
-    from textbloom.text import pretrained
     from textbloom.viz.samples import choose
 
     if options.rows < 1:
@@ -132,23 +127,10 @@ def _compare(options: argparse.Namespace) -> None:
     if len({system.generator.size for system in systems}) > 1:
         raise errors.UserError(f"systems: picture sizes must agree, got {sizes}")
     p = config.load()
-    size = systems[0].generator.size
-    split = load_eval_split(
-        *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=size
+    evaluator = compare.evaluator(p, systems[0].generator.size)
+    compare.sheet(systems, choose(evaluator.real.split, options.rows, p.seed), p.seed).save(
+        options.out / "comparison.png"
     )
-    judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
-    evaluator = Evaluator(
-        judge,
-        extractor.read_real_features(config.REAL_FEATURES, judge, size),
-        load_image_ids(config.IMAGE_IDS),
-        split,
-        pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
-        samples=p.evaluate.samples,
-        seed=p.seed,
-        attributes=config.attributes(p.data.dataset),
-        allow_training_network=p.evaluate.allow_training_network,
-    )
-    compare.sheet(systems, choose(split, options.rows, p.seed), p.seed).save(options.out / "comparison.png")
     write_json(options.out / "comparison.json", compare.measure(systems, evaluator, p.seed))
 
 

@@ -13,10 +13,13 @@ from torch import Tensor
 from textbloom import config
 from textbloom.core.errors import UserError
 from textbloom.core.seeding import generator_for
-from textbloom.core.tensors import load_metadata, load_tensors
+from textbloom.core.tensors import load_image_ids, load_metadata, load_tensors
+from textbloom.dataset.eval_split import load_eval_split
 from textbloom.dataset.prepared import read_captions
+from textbloom.features import extractor
 from textbloom.metrics.evaluator import Evaluator, rounded
 from textbloom.sampling.generator import TrainedGenerator, load_generator
+from textbloom.text import pretrained
 from textbloom.viz.samples import Examples
 from textbloom.viz.sheet import Row, Sheet
 
@@ -62,6 +65,24 @@ def open_system(name: str, project: Path) -> System:
     vectors = load_tensors(project / config.EMBEDDINGS)["embeddings"]
     held_out = rows[~rows["split"].isin(p.train.split_names)]
     return System(name, generator, dict(zip(held_out["caption"], vectors[held_out.index.tolist()], strict=True)))
+
+
+def evaluator(p: config.Params, size: int) -> Evaluator:
+    """What measures generated pictures of `size` pixels as this project's stage evaluate does."""
+    judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
+    return Evaluator(
+        judge,
+        extractor.read_real_features(config.REAL_FEATURES, judge, size),
+        load_image_ids(config.IMAGE_IDS),
+        load_eval_split(
+            *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=size
+        ),
+        pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
+        samples=p.evaluate.samples,
+        seed=p.seed,
+        attributes=config.attributes(p.data.dataset),
+        allow_training_network=p.evaluate.allow_training_network,
+    )
 
 
 def measure(systems: Sequence[System], evaluator: Evaluator, seed: int) -> dict[str, Any]:
