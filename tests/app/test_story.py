@@ -35,9 +35,9 @@ def test_the_story_is_trained_and_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(story, "FOLDER", tmp_path)
     tiny = ["drawn.count=300", "train.epochs=1", "model.features=8", "evaluate.samples=40"]
     monkeypatch.chdir(".")  # the comparison is made in another folder
-    story.tell([1, 2], tiny)
+    story.tell([1], tiny)
     found = json.loads((tmp_path / "comparison.json").read_text())
-    assert list(found["systems"]) == list(story.STEPS) and set(found["runs"].values()) == {2}
+    assert set(found["systems"]) == set(story.STEPS) and set(found["runs"].values()) == {1}
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
 
 
