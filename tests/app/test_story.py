@@ -33,7 +33,7 @@ def test_each_step_adds_one_thing_to_the_step_before_and_the_last_is_system_a():
 @pytest.mark.slow
 def test_the_story_is_trained_and_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(story, "FOLDER", tmp_path)
-    tiny = ["drawn.count=300", "train.epochs=1", "model.features=8", "evaluate.samples=40"]
+    tiny = ["drawn.count=600", "train.epochs=1", "model.features=8", "evaluate.samples=100"]
     monkeypatch.chdir(".")  # the comparison is made in another folder
     story.tell([1], tiny)
     found = json.loads((tmp_path / "comparison.json").read_text())
