@@ -32,7 +32,8 @@ def tell(seeds: Sequence[int], overrides: Sequence[str]) -> None:
     overrides: `key=value`, written into each step's params.yaml last. Raises UserError for a step that fails, whose
     stage has then said why.
     """
-    cache = _output("dvc", "cache", "dir")
+    shown = subprocess.run(["dvc", "cache", "dir"], check=True, capture_output=True, text=True)
+    cache = shown.stdout.strip()
     projects = {}
     for seed in seeds:
         for number, (name, (preset, changed)) in enumerate(STEPS.items(), 1):
@@ -49,10 +50,6 @@ def tell(seeds: Sequence[int], overrides: Sequence[str]) -> None:
     out = FOLDER.resolve()
     os.chdir(next(iter(projects.values())))  # whose held-out data is that of all
     cli.main(["compare", *named, "--out", str(out)])
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:
