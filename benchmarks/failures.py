@@ -26,7 +26,7 @@ def main() -> None:
     p = config.load()
     generator, evaluator = (
         load_generator(config.trained(p.evaluate.model), p.evaluate.generator),
-        compare.evaluator(p, p.images.size),
+        compare.evaluator_of(p, p.images.size),
     )
     pictures = generator.sample(evaluator.embeddings, seed_for(p.seed, "evaluated pictures", 0))
     seen = evaluator.judge(pictures, "generated pictures").features

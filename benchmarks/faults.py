@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Callable[[Tensor, int], Tensor], tuple[int, ...]]] = {
 
 def main() -> None:
     p = config.load()
-    evaluator = compare.evaluator(p, p.images.size)
+    evaluator = compare.evaluator_of(p, p.images.size)
     trained = load_metadata(config.EMBEDDINGS) | {"pretrained": []}
     images = evaluator.real.images
     classes = torch.from_numpy(evaluator.real.split.pictures.class_ids[evaluator.real.rows.numpy()])

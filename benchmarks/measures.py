@@ -38,7 +38,7 @@ RESAMPLES = 2000
 
 def main() -> None:
     p = config.load()
-    evaluator, generator = compare.evaluator(p, p.images.size), load_generator(GENERATOR, "ema")
+    evaluator, generator = compare.evaluator_of(p, p.images.size), load_generator(GENERATOR, "ema")
 
     def make(places: Tensor, draw: int) -> Tensor:
         return generator.sample(evaluator.embeddings[places], seed_for(p.seed, "evaluated pictures", draw))

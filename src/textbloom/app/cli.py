@@ -127,7 +127,7 @@ def _compare(options: argparse.Namespace) -> None:
     if len({system.generator.size for system in systems}) > 1:
         raise errors.UserError(f"systems: picture sizes must agree, got {sizes}")
     p = config.load()
-    evaluator = compare.evaluator(p, systems[0].generator.size)
+    evaluator = compare.evaluator_of(p, systems[0].generator.size)
     compare.sheet(systems, choose(evaluator.real.split, options.rows, p.seed), p.seed).save(
         options.out / "comparison.png"
     )

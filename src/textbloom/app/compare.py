@@ -67,7 +67,7 @@ def open_system(name: str, project: Path) -> System:
     return System(name, generator, dict(zip(held_out["caption"], vectors[held_out.index.tolist()], strict=True)))
 
 
-def evaluator(p: config.Params, size: int) -> Evaluator:
+def evaluator_of(p: config.Params, size: int) -> Evaluator:
     """What measures generated pictures of `size` pixels as this project's stage evaluate does."""
     judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
     return Evaluator(
