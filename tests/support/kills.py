@@ -89,6 +89,7 @@ class Campaign:
         self.setup = ["make", "setup", f"PYTHON={sys.executable}"]
         self.done: Counter[Kill] = Counter()
         self.usual: dict[str, float] = {}
+        self.killed: int | None = None  # the process group of the last run that was killed
 
     def close(self) -> None:
         self.warm.close()
@@ -130,29 +131,41 @@ class Campaign:
         return status
 
     def kill(self, kind: str, usual: str, command: Sequence[str], folder: Path, chance: Random) -> int | None:
-        """Signal the run at a random moment of its usual time; returns its process group, None where it had ended."""
+        """Signal the run at a random moment of its usual time; returns its process group, None where it had ended well.
+
+        A run that had ended because what a killed one left goes on is no kill: the group is that of the killed one.
+        """
         number, whole = chance.choice(SIGNALS), chance.random() < 0.5
         running = self.start(command, folder)
         time.sleep(chance.uniform(0, self.usual[usual]))
         if running.poll() is not None:
-            self.usual[usual] *= 0.8  # the machine has less to do than when the time was taken, or the run less
-            return None
+            if running.wait() == 0:
+                self.usual[usual] *= 0.8  # the machine has less to do than when the time was taken, or the run less
+                return None
+            self._is_refused(command)
+            return self.killed
         (os.killpg if whole else os.kill)(running.pid, number)
         running.wait()
         self.usual[usual] *= 1.05
         self.done[Kill(kind, number.name, whole)] += 1
-        return running.pid
+        self.killed = running.pid
+        return self.killed
 
     def run_after(self, group: int, command: Sequence[str], folder: Path) -> None:
         """The next run. While processes of the one before go on it may be refused in one line, which says so."""
         left = alive(group)
         if self._status(command, folder) == 0:
             return
-        errors = [line for line in self.said().splitlines() if line.startswith("error:")]
-        if not left or len(errors) != 1 or REFUSED not in errors[0]:
+        if not left:
             raise Fault(f"the next run of {command} fails: {self.said()[-2000:]}")
+        self._is_refused(command)
         wait_for(group)
         self.run(command, folder)
+
+    def _is_refused(self, command: Sequence[str]) -> None:
+        errors = [line for line in self.said().splitlines() if line.startswith("error:")]
+        if len(errors) != 1 or REFUSED not in errors[0]:
+            raise Fault(f"the next run of {command} fails: {self.said()[-2000:]}")
 
     # What is killed
 
