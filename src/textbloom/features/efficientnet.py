@@ -12,6 +12,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -113,13 +114,14 @@ for _name in VARIANTS:
 class Scales(nn.Module):
     """Pictures [B, 3, H, W] in [-1, 1] to feature maps [B, C, H/s, W/s] at strides s of 4, 8, 16 and 32.
 
-    The caller brings pictures to the side that it wants them seen at; the weights are frozen, and gradients reach the
-    pictures.
+    The caller brings pictures to the side that it wants them seen at, a multiple of 32; the weights are frozen, and
+    gradients reach the pictures.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.network = network(name)
+        _pad_kernels(self.network)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = stages(self.network, images.contiguous(memory_format=torch.channels_last))
@@ -143,6 +145,23 @@ def _fold_batch_norms(module: nn.Module) -> None:
             before = None
         else:
             _fold_batch_norms(layer)
+
+
+def _pad_kernels(module: nn.Module) -> None:
+    """Let convolutions of stride 2 pad alike on all sides, which the libraries do without a copy of the map.
+
+    TensorFlow's padding for maps of an even side, one more at the end, is that of a kernel which begins with a row and
+    a column of zeros.
+    """
+    for name, layer in list(module.named_children()):
+        if isinstance(layer, Conv2dSame):
+            side, channels = layer.kernel_size[0], (layer.in_channels, layer.out_channels)
+            padded = nn.Conv2d(*channels, side + 1, layer.stride, side // 2, groups=layer.groups)
+            weight = functional.pad(layer.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
+            padded.weight, padded.bias = nn.Parameter(weight, requires_grad=False), layer.bias
+            setattr(module, name, padded)
+        else:
+            _pad_kernels(layer)
 
 
 def _published_weights(variant: Variant) -> dict[str, Tensor]:
