@@ -232,7 +232,7 @@ class Project:
             if made.items() - wanted.items():
                 return Verdict("fault: refused, yet written", errors[0])
             section = errors[0].split()[1].rstrip(":").partition(".")[0]
-            named = Path(file).name in errors[0] or section in {*config.Params.model_fields, "caption"}
+            named = Path(file).name in errors[0] or section in {*config.Params.model_fields, "caption", "photo"}
             return Verdict("refused" if named else "fault: another file is named", errors[0])
         if set(made) != set(wanted):
             return Verdict("fault: outputs are missing", f"{set(wanted) - set(made)}")
