@@ -285,11 +285,11 @@ class Campaign:
             self.run(["dvc", "queue", "start", "--jobs", "2"], folder)
             time.sleep(chance.uniform(0, self.usual["explored"]))
             number, whole = chance.choice(SIGNALS), chance.random() < 0.5
-            there = processes_in(folder)
-            for process in there if whole else [chance.choice(there)]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, number)
-            self.done[Kill("dvc queue", number.name, whole)] += 1
+            if there := processes_in(folder):
+                for process in there if whole else [chance.choice(there)]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, number)
+                self.done[Kill("dvc queue", number.name, whole)] += 1
             until = time.monotonic() + SECONDS
             while processes_in(folder) and time.monotonic() < until:
                 time.sleep(0.5)
