@@ -389,12 +389,16 @@ def recorded(folder: Path) -> dict[str, str]:
 
 
 def installed(folder: Path) -> dict[str, str]:
-    """The sha256 of what lies in .venv, but for bytecode, which has times."""
-    files = [path for path in (folder / ".venv").rglob("*") if path.is_file()]
-    return {
-        str(path.relative_to(folder)): "" if path.suffix == ".pyc" else hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    """The sha256 of what lies in .venv, but for bytecode and uv's note on the project, which have times."""
+    files = [path for path in (folder / ".venv").rglob("*") if path.is_file() and path.name != "uv_cache.json"]
+    return {str(path.relative_to(folder)): _digest_of_installed(path) for path in files}
+
+
+def _digest_of_installed(path: Path) -> str:
+    if path.suffix == ".pyc":
+        return ""
+    lines = path.read_bytes().splitlines(keepends=True)
+    return hashlib.sha256(b"".join(line for line in lines if b"/uv_cache.json," not in line)).hexdigest()
 
 
 def processes_in(folder: Path) -> list[int]:
