@@ -12,9 +12,11 @@ import pytest
 import yaml
 from support.dvc_project import ROOT, environment, ran
 
+from textbloom import config
 from textbloom.app import pipeline
 from textbloom.core.errors import UserError
 
+LR = config.load(ROOT / config.PARAMS).train.lr
 # A pipeline of three stages that takes as long as a file says; the first stage reads seed and train.lr alone.
 PIPELINE = """
 stages:
@@ -132,9 +134,9 @@ def test_settings_are_not_written_while_a_pipeline_runs_with_others(folder):
         assert folder.text("params.yaml") == before
     folder.finish(running)
     assert running.returncode == 0
-    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0004}
+    assert folder.recorded("train") == {"seed": 1, "train.lr": LR}
     folder.make("repro", "SET=seed=2")
-    assert folder.text("data/made") == "train of seed 2, lr 0.0004"
+    assert folder.text("data/made") == f"train of seed 2, lr {LR}"
 
 
 def test_a_stage_alone_keeps_its_settings_too(folder):
@@ -148,7 +150,7 @@ def test_a_stage_alone_keeps_its_settings_too(folder):
     ("key", "old", "new", "fails"),
     [
         ("seed", "seed: 1 ", "seed: 2 ", True),
-        ("train.lr", "lr: 0.0004", "lr: 0.002", True),
+        ("train.lr", f"lr: {LR}", "lr: 0.002", True),
         ("", "rows: 4", "rows: 3", False),
     ],
 )
@@ -164,7 +166,7 @@ def test_what_an_editor_writes_meanwhile_is_never_recorded_for_it(folder, key, o
         assert not (folder.path / "dvc.lock").exists()
         (folder.path / "params.yaml").write_text(text)
         assert ran(folder.run("dvc", "repro", "train")) == ["train"]
-    assert folder.recorded("train") == {"seed": 1, "train.lr": 0.0004}
+    assert folder.recorded("train") == {"seed": 1, "train.lr": LR}
 
 
 def test_what_is_of_an_earlier_model_does_not_stay_beside_a_new_one(folder):
@@ -220,7 +222,7 @@ def test_no_settings_are_written_while_what_a_killed_make_left_goes_on(folder):
     while (folder.path / ".dvc/tmp/earlier").exists():
         if folder.start(*MAKE).wait():
             time.sleep(0.5)
-    assert folder.text("plots/samples.png") == "sample of seed 1, lr 0.0004"
+    assert folder.text("plots/samples.png") == f"sample of seed 1, lr {LR}"
 
 
 def children(parent: int) -> list[int]:
