@@ -199,7 +199,7 @@ class Campaign:
 
     def _ran(self, name: str, start: Project, command: Sequence[str]) -> Project:
         project = start.copy(self.folder / name)
-        self.usual[name] = self._seconds(command, project.folder) / 2  # several kills in a row each meet a part of it
+        self.usual[name] = self._seconds(command, project.folder) / 4  # several kills in a row each meet a part of it
         return project
 
     def _seconds(self, command: Sequence[str], folder: Path) -> float:
