@@ -11,7 +11,9 @@ def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     captions = read_captions(config.CAPTIONS)["caption"].tolist()
     e = p.encoder
-    encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
+    encoder = open_encoder(
+        e.name, e.revision, e.path, e.precision, e.source, e.bilinear_layers, trained=config.TEXT_ENCODER
+    )
     encoder.check(captions)
     embeddings = encoder.encode(captions, p.encoder.batch_size)
     save_tensors(config.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})

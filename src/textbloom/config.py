@@ -157,6 +157,7 @@ class Encoder(Section):
     revision: str | None
     path: str | None
     source: Literal["hub", "packages"]
+    bilinear_layers: Count | None
     precision: Precision
     batch_size: Count
 

@@ -12,7 +12,7 @@ from textbloom.text import pretrained
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {
-    "name": "dcgan", "size": 64, "embedding_dim": 384, "noise_dim": 5, "features": 2, "text_projection": 4,
+    "name": "dcgan", "size": 64, "embedding_dim": 768, "noise_dim": 5, "features": 2, "text_projection": 4,
     "discriminator_text": True,
 }  # fmt: skip
 
@@ -31,6 +31,6 @@ def project(tmp_path, monkeypatch):
     averaged, _ = models.build(**NETWORK)
     monkeypatch.chdir(tmp_path)
     e = config.load().encoder
-    made_of = {"network": NETWORK, "encoder": pretrained.load(e.name).metadata}
+    made_of = {"network": NETWORK, "encoder": pretrained.load(e.name, bilinear_layers=e.bilinear_layers).metadata}
     save_networks(tmp_path / "models/base", generator, averaged, discriminator, made_of)
     return tmp_path

@@ -1,6 +1,7 @@
 """What is taken away draws the same pictures without textbloom, whatever the system, and its card says what it is."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,9 +42,11 @@ def test_onnx_draws_what_torch_draws_for_any_number_of_pictures(tmp_path, name):
             assert np.abs(drawn - network(noise, text).numpy()).max() < 1e-4
 
 
-def test_the_example_draws_alone_and_the_card_says_what_it_is(project, monkeypatch):
+@pytest.mark.parametrize("name", [OWN, "drawn-textbloom"], ids=["bilinear pooling", "the encoder's own vector"])
+def test_the_example_draws_alone_and_the_card_says_what_it_is(project, monkeypatch, name):
     monkeypatch.chdir(project)
-    cli.main(["export", "taken"])
+    shutil.copytree(ROOT / "shipped", project / "shipped")
+    cli.main(["export", "taken", "--model", name])
     taken = Path("taken")
     folder, _ = hub.obtain(hub.ENCODERS["all-MiniLM-L6-v2"], "hub")
     done = subprocess.run(
@@ -52,9 +55,9 @@ def test_the_example_draws_alone_and_the_card_says_what_it_is(project, monkeypat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "textbloom" not in (taken / "example.py").read_text()
-    model = open_model(OWN)
+    model = open_model(name)
     text = model.embeddings(["a pink flower"]).expand(8, -1)
-    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((8, 5), np.float32))
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal((8, model.generator.noise_dim), np.float32))
     expected = np.concatenate(list(model.generator.sample(text, 0, noise=noise).permute(0, 2, 3, 1).numpy()), axis=1)
     assert np.abs(np.array(Image.open(taken / "pictures.png")).astype(int) - expected).max() <= 1
     assert load_tensors(taken / "generator.safetensors").keys() == model.generator.network.state_dict().keys()

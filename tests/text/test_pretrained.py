@@ -299,3 +299,38 @@ def test_the_benchmark_runs_on_captions_of_its_own(capsys):
     main(["--count", "12", "--loop", "4", "--repeats", "1"])
     said = capsys.readouterr().out
     assert all(way in said for way in ("one encode a caption", "ours, fp32", "ours, bf16"))
+
+
+# Bilinear pooling
+
+
+def test_bilinear_pooling_is_the_mean_of_products_of_each_words_features_after_so_many_layers(reference):
+    encoder = pretrained.load(NAME, bilinear_layers=3)
+    captions = [*CAPTIONS, *many_captions(10)]
+    ours = encoder.encode(captions, 4)
+    assert ours.shape == (14, 768) and encoder.metadata["bilinear_layers"] == 3
+    pooling = encoder.model[-1]
+    for caption, vector in zip(captions, ours, strict=True):
+        tokens = reference.tokenizer(caption, return_tensors="pt").to(reference.device)
+        with torch.inference_mode():
+            words = reference.transformers_model(**tokens, output_hidden_states=True).hidden_states[3][0]
+        for k in (0, 5, 767):
+            expected = sum((word @ pooling.left[:, k]) * (word @ pooling.right[:, k]) for word in words) / len(words)
+            assert abs(vector[k] - expected) < 1e-4
+
+
+def test_bilinear_vectors_tell_swapped_colours_apart_where_means_hardly_do(minilm):
+    def likeness(encoder: pretrained.PretrainedEncoder) -> float:
+        """Of the two swapped ones, once what all four share is gone."""
+        pairs = ["white flower, purple center", "purple flower, white center"]
+        pairs += ["red flower, yellow center", "yellow flower, red center"]
+        vectors = encoder.encode(pairs, 4)
+        white, purple, _, _ = vectors - vectors.mean(0)
+        return float(torch.cosine_similarity(white, purple, dim=0))
+
+    assert likeness(pretrained.load(NAME, bilinear_layers=3)) < likeness(minilm) - 0.1
+
+
+def test_more_layers_than_the_encoder_has_are_refused():
+    with pytest.raises(UserError, match=r"encoder\.bilinear_layers: 7 are more than the 6 layers that the encoder has"):
+        pretrained.load(NAME, bilinear_layers=7)

@@ -59,7 +59,7 @@ def open_system(name: str, project: Path) -> System:
     p = config.load(project / config.PARAMS)
     generator = load_generator(project / config.trained(p.evaluate.model), p.evaluate.generator)
     encoder = load_metadata(project / config.EMBEDDINGS)["encoder"]
-    if encoder["sha256"] != generator.config["encoder"]["sha256"]:
+    if encoder != generator.config["encoder"]:
         raise UserError(f"{name}: {project / config.EMBEDDINGS} is of another encoder than its generator: `make repro`")
     rows = read_captions(project / config.CAPTIONS)
     vectors = load_tensors(project / config.EMBEDDINGS)["embeddings"]

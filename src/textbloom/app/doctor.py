@@ -69,7 +69,9 @@ def _settings() -> Iterator[str]:
 
 def _encoder() -> Iterator[str]:
     e = config.load().encoder
-    encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
+    encoder = open_encoder(
+        e.name, e.revision, e.path, e.precision, e.source, e.bilinear_layers, trained=config.TEXT_ENCODER
+    )
     yield f"text encoder {e.name}, sha256 {encoder.metadata['sha256'][:12]}…"
 
 

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -14,6 +15,7 @@ from textbloom.core.files import read_json, replacing, write_json, write_text
 from textbloom.core.tensors import save_tensors
 from textbloom.sampling.generator import TrainedGenerator
 from textbloom.text import hub
+from textbloom.text.pretrained import PretrainedEncoder
 
 ONNX = "generator.onnx"
 EXAMPLE = """# Eight pictures of a sentence; needs `pip install onnxruntime sentence-transformers pillow`.
@@ -23,12 +25,17 @@ from PIL import Image
 from sentence_transformers import SentenceTransformer
 
 sentence, encoder = sys.argv[1], (sys.argv[2:] or ["{encoder}"])[0]
-text = SentenceTransformer(encoder).encode([sentence] * 8)
+{text}
 noise = np.random.default_rng(0).standard_normal((8, {noise_dim}), np.float32)
 [pictures] = onnxruntime.InferenceSession("generator.onnx").run(None, {{"noise": noise, "text": text}})
 rows = np.concatenate(list(pictures), axis=2).transpose(1, 2, 0)
 Image.fromarray(np.uint8(np.clip(rows * 127.5 + 128, 0, 255))).save("pictures.png")
 """
+TEXT = "text = SentenceTransformer(encoder).encode([sentence] * 8)"
+BILINEAR = """model, signs = SentenceTransformer(encoder, device="cpu"), np.load("pooling.npz")
+tokens = model.tokenizer(sentence, return_tensors="pt")
+words = model.transformers_model(**tokens, output_hidden_states=True).hidden_states[{layers}].detach().numpy()
+text = ((words @ signs["left"]) * (words @ signs["right"])).mean(1).repeat(8, 0)"""
 CARD = """---
 {{ card_data }}
 ---
@@ -95,7 +102,14 @@ def export(name: str, folder: Path) -> None:
         _write_onnx(generator, made / ONNX)
         if plain:
             public = hub.ENCODERS[encoder["name"]].hub
-            write_text(made / "example.py", EXAMPLE.format(encoder=public, noise_dim=generator.noise_dim))
+            text = TEXT
+            if layers := encoder.get("bilinear_layers"):
+                text = BILINEAR.format(layers=layers)
+                assert isinstance(model.encoder, PretrainedEncoder)
+                pooling = model.encoder.model[-1]
+                np.savez(made / "pooling.npz", left=pooling.left.numpy(), right=pooling.right.numpy())
+            example = EXAMPLE.format(encoder=public, text=text, noise_dim=generator.noise_dim)
+            write_text(made / "example.py", example)
         if name == models.OWN and all(path.is_file() for path in data_card.FILES):
             write_json(made / "croissant.json", data_card.described())
         write_text(made / "README.md", str(_card(name, dataset, generator, plain)))
@@ -124,10 +138,12 @@ def _write_onnx(generator: TrainedGenerator, path: Path) -> None:
 
 def _card(name: str, dataset: str, generator: TrainedGenerator, example: bool) -> ModelCard:
     encoder = generator.config["encoder"]
+    layers = encoder.get("bilinear_layers")
+    pooled = f", bilinear pooling of its words after {layers} layers" if layers else ""
     facts = {
         "system": generator.config["network"]["name"],
         "parameters": f"{sum(weights.numel() for weights in generator.network.parameters()):,}",
-        "text encoder": f"{encoder['name']}, sha256 `{encoder['sha256']}`",
+        "text encoder": f"{encoder['name']}{pooled}, sha256 `{encoder['sha256']}`",
         "learned from": ", ".join(part["name"] for part in generator.config.get("pretrained", []))
         or "no other network",
         "data": dataset or "not known",

@@ -31,7 +31,9 @@ def open_model(name: str) -> TextToImage:
     p = config.load()
     if name == OWN:
         e = p.encoder
-        encoder = open_encoder(e.name, e.revision, e.path, e.precision, e.source, trained=config.TEXT_ENCODER)
+        encoder = open_encoder(
+            e.name, e.revision, e.path, e.precision, e.source, e.bilinear_layers, trained=config.TEXT_ENCODER
+        )
         return TextToImage(config.trained(p.evaluate.model), encoder, p.evaluate.generator)
     folder = _folder(name)
     trained_with = read_config(folder)["encoder"]
@@ -42,6 +44,7 @@ def open_model(name: str) -> TextToImage:
         None,
         trained_with.get("precision", "auto"),  # one that was trained here has none
         p.encoder.source,
+        trained_with.get("bilinear_layers"),
         trained=config.TEXT_ENCODER,
     )
     return TextToImage(folder, encoder)

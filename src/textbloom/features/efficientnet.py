@@ -156,7 +156,7 @@ def _pad_kernels(module: nn.Module) -> None:
     for name, layer in list(module.named_children()):
         if isinstance(layer, Conv2dSame):
             side, channels = layer.kernel_size[0], (layer.in_channels, layer.out_channels)
-            padded = nn.Conv2d(*channels, side + 1, layer.stride, side // 2, groups=layer.groups)
+            padded = nn.Conv2d(*channels, side + 1, layer.stride[0], side // 2, groups=layer.groups)
             weight = functional.pad(layer.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
             padded.weight, padded.bias = nn.Parameter(weight, requires_grad=False), layer.bias
             setattr(module, name, padded)

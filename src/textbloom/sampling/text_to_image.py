@@ -24,12 +24,13 @@ class TextToImage:
         """
         self.generator = load_generator(folder, weights)
         trained_with = self.generator.config["encoder"]
-        if encoder.metadata["sha256"] != trained_with["sha256"]:
-            raise UserError(
-                f"encoder: the generator was trained with {trained_with['name']} of other weights; set it back in "
-                "params.yaml or run `make repro`"
-            )
-        self._encoder = encoder
+        for key, what in (("sha256", "weights"), ("bilinear_layers", "encoder.bilinear_layers")):
+            if encoder.metadata.get(key) != trained_with.get(key):
+                raise UserError(
+                    f"encoder: the generator was trained with {trained_with['name']} of other {what}; set it back in "
+                    "params.yaml or run `make repro`"
+                )
+        self.encoder = encoder
 
     def pictures(self, sentences: Sequence[str], seed: int, count: int = 1) -> Tensor:
         """`count` pictures of each sentence, sentence by sentence, uint8 [len(sentences) * count, 3, S, S].
@@ -55,5 +56,5 @@ class TextToImage:
         """
         if not all(sentence.strip() for sentence in sentences):
             raise UserError("text: an empty sentence describes no flower; write one, such as 'a pink flower'")
-        self._encoder.check(sentences, refuse_unknown=True)
-        return self._encoder.encode(list(sentences), _BATCH)
+        self.encoder.check(sentences, refuse_unknown=True)
+        return self.encoder.encode(list(sentences), _BATCH)

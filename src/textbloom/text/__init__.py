@@ -12,6 +12,7 @@ def open_encoder(
     path: str | None,
     precision: str,
     source: str,
+    bilinear_layers: int | None,
     *,
     trained: Path,
 ) -> TextEncoder:
@@ -22,4 +23,4 @@ def open_encoder(
     """
     if name in trained_encoder.KINDS:
         return trained_encoder.load(trained)
-    return pretrained.load(name, revision, path, precision, source)
+    return pretrained.load(name, revision, path, precision, source, bilinear_layers)

