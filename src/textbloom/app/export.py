@@ -107,7 +107,7 @@ def export(name: str, folder: Path) -> None:
                 text = BILINEAR.format(layers=layers)
                 assert isinstance(model.encoder, PretrainedEncoder)
                 pooling = model.encoder.model[-1]
-                np.savez(made / "pooling.npz", left=pooling.left.numpy(), right=pooling.right.numpy())
+                np.savez(made / "pooling.npz", left=pooling.left.cpu().numpy(), right=pooling.right.cpu().numpy())
             example = EXAMPLE.format(encoder=public, text=text, noise_dim=generator.noise_dim)
             write_text(made / "example.py", example)
         if name == models.OWN and all(path.is_file() for path in data_card.FILES):
