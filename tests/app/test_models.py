@@ -12,7 +12,8 @@ from textbloom.app import models
 from textbloom.core.errors import UserError
 from textbloom.core.trained_folder import save_networks
 from textbloom.models import build
-from textbloom.text import bag_of_ngrams, trained_encoder
+from textbloom.sampling.text_to_image import TextToImage
+from textbloom.text import bag_of_ngrams, pretrained, trained_encoder
 
 PIPELINE = """
 stages:
@@ -52,6 +53,11 @@ def test_an_experiment_that_is_no_longer_in_the_cache_is_one_line(experiments):
     shutil.rmtree(experiments.folder / ".dvc/cache")
     with pytest.raises(UserError, match="other: the experiment's model is not in DVC's cache: run `dvc exp run`"):
         models.open_model("other")
+
+
+def test_an_encoder_whose_words_are_pooled_otherwise_is_refused(project):
+    with pytest.raises(UserError, match=r"was trained with all-MiniLM-L6-v2 of other encoder\.bilinear_layers"):
+        TextToImage(config.BASE, pretrained.load("all-MiniLM-L6-v2"))
 
 
 def test_a_model_opens_by_its_folder_with_the_text_encoder_that_was_trained_here(tmp_path, monkeypatch):

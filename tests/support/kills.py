@@ -142,7 +142,7 @@ class Campaign:
             if running.wait() == 0:
                 self.usual[usual] *= 0.8  # the machine has less to do than when the time was taken, or the run less
                 return None
-            self._is_refused(command)
+            self._must_be_refused(command)
             return self.killed
         (os.killpg if whole else os.kill)(running.pid, number)
         running.wait()
@@ -158,11 +158,11 @@ class Campaign:
             return
         if not left:
             raise Fault(f"the next run of {command} fails: {self.said()[-2000:]}")
-        self._is_refused(command)
+        self._must_be_refused(command)
         wait_for(group)
         self.run(command, folder)
 
-    def _is_refused(self, command: Sequence[str]) -> None:
+    def _must_be_refused(self, command: Sequence[str]) -> None:
         errors = [line for line in self.said().splitlines() if line.startswith("error:")]
         if len(errors) != 1 or REFUSED not in errors[0]:
             raise Fault(f"the next run of {command} fails: {self.said()[-2000:]}")
