@@ -237,14 +237,14 @@ class Project:
         if made == wanted:
             return Verdict("as if sound")
         differing = {name for name in wanted if made.get(name) != wanted[name]}
-        if command == "download" and differing <= {COPY.format(Path(file).name), COPY.format("manifest.json")}:
-            return Verdict("taken as it is")  # as `data.checksums: recorded` asks for; later stages read it
         if (meaning := MEANING.get(Path(file).suffix)) is not None:
             before, after = ((place / file).read_text(encoding="utf-8") for place in (self.folder, self.work))
             if meaning(before) != meaning(after):
                 return Verdict("another meaning", " ".join(differing))
         if set(made) != set(wanted):
             return Verdict("fault: outputs are missing", f"{set(wanted) - set(made)}")
+        if command == "download" and differing <= {COPY.format(Path(file).name), COPY.format("manifest.json")}:
+            return Verdict("taken as it is")  # as `data.checksums: recorded` asks for; later stages read it
         return Verdict("fault: another result", " ".join(differing))
 
     @staticmethod
