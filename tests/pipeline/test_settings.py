@@ -293,6 +293,21 @@ def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
     folder.make("exp", "PRESET=drawn-plain", "SET=data.dataset=folder data.path=pictures data.split=none")
 
 
+def test_an_experiment_has_the_tracked_folder_that_its_settings_name_whole_or_is_refused(folder):
+    mine = folder.path / config.load(ROOT / config.PARAMS).data.path
+    shutil.copytree(ROOT / "docs/folder/example", mine)
+    (folder.path / "slow.py").write_text(
+        STAGE + f"assert list(Path({str(mine.relative_to(folder.path))!r}).iterdir())\n"
+    )
+    folder.run("git", "add", "-A")
+    folder.run("git", "commit", "-qm", "pictures")
+    folder.make("exp", "PRESET=drawn-plain")
+    (mine / "new.jpg").touch()
+    assert "not docs/folder/example/new.jpg, which the experiment would miss" in folder.make(
+        "exp", "PRESET=drawn-plain", fails=True
+    )
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -162,9 +162,8 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
     for key, value in config.flat(wanted.model_dump()).items():
         if value != before[key]:
             command += ["--set-param", f"++{key}={json.dumps(value, ensure_ascii=False)}"]
-    # The copy has what Git tracks alone.
     for path in (wanted.data.path, wanted.data.mirror, wanted.encoder.path, wanted.evaluate.weights):
-        if path and not Path(path).is_absolute() and Path(path).exists():
+        if path and not Path(path).is_absolute() and Path(path).exists() and not _tracked(path):
             command += ["--copy-paths", os.path.normpath(path)]
     own = config.PARAMS.read_text(encoding="utf-8")
     status = _dvc(*command, *arguments)
@@ -172,6 +171,23 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
     if status and _settings_are(wanted):
         write_text(config.PARAMS, own)
     sys.exit(status)
+
+
+def _tracked(path: str) -> bool:
+    """Whether Git tracks `path`, so that an experiment's copy of the project has it; DVC copies nothing over that.
+
+    Raises UserError for a folder of which Git tracks some files alone.
+    """
+    tracked, others = (
+        subprocess.run(["git", "ls-files", *which, "--", path], capture_output=True, text=True, check=False).stdout
+        for which in ((), ("--others",))
+    )
+    if tracked and others:
+        raise UserError(
+            f"{path}: Git tracks some of its files and not {others.splitlines()[0]}, which the experiment would miss: "
+            "`git add` it, or take it away"
+        )
+    return bool(tracked)
 
 
 def _settings_are(wanted: config.Params) -> bool:
