@@ -3,6 +3,12 @@
 from textbloom import config
 from textbloom.data import captions, registry, splits
 
+# How a data set gets more pictures; of the others all are there, unless data.limit leaves some out.
+MORE = {
+    "drawn": "raise drawn.count",
+    "folder": "add pictures to data.path; data.split: none takes the fewest, 200 for 100 samples",
+}
+
 
 def main(p: config.Params) -> None:
     dataset = registry.DATASETS[p.data.dataset]
@@ -11,6 +17,8 @@ def main(p: config.Params) -> None:
     kept, leaks = captions.without_leaks(records, dataset.photos(folder))
     used = captions.first(kept, p.data.limit)
     per_image = None if p.captions.per_image == "all" else p.captions.per_image
+    mend = "raise data.limit" if p.data.limit else MORE.get(p.data.dataset, "choose another data.split")
+    captions.check_counts(used, p.evaluate.split, p.train.split_names, p.evaluate.samples, mend)
     captions.write(config.CAPTIONS, used, per_image)
     for record in leaks:
         print(f"image {record.image_id} of {record.split} left out: an identical photo is in another split")

@@ -329,6 +329,11 @@ class Params(Section):
                     f"train.evaluate_extractor: {network} is {key} too, and a network that judges or trains the "
                     "generator shall not choose its epoch; set one of the two to another network"
                 )
+        if evaluate.extractor == model.backbone and not evaluate.allow_training_network:
+            yield (
+                f"evaluate.extractor: {model.backbone} is model.backbone too, and what trained the generator shall not "
+                "judge it; set another one, or evaluate.allow_training_network to true"
+            )
         if evaluate.split in train.split_names:
             yield (
                 "evaluate.split: training learns from the val pictures (train.splits: train+val); set train.splits to "

@@ -8,6 +8,7 @@ from textbloom.core.errors import UserError
 from textbloom.data import captions
 from textbloom.data.base import Photo, Record
 from textbloom.dataset.prepared import read_captions
+from textbloom.metrics import retrieval
 
 
 def record(image_id: int, split: str = "train", texts: tuple[str, ...] = ("a flower",)) -> Record:
@@ -118,6 +119,50 @@ def test_a_larger_limit_only_adds_images():
 
 def test_no_limit_keeps_every_image():
     assert captions.first(many(), None) == captions.first(many(), 1000) == many()
+
+
+def of_splits(**counts: int) -> list[Record]:
+    """So many pictures of each split, whose captions all differ."""
+    splits = [split for split, count in counts.items() for _ in range(count)]
+    return [record(number, split, (f"flower {number}",)) for number, split in enumerate(splits, 1)]
+
+
+@pytest.mark.parametrize(
+    "records", [of_splits(train=250, val=60, test=300), of_splits(train=600), of_splits(train=600, val=300)]
+)
+def test_as_many_pictures_as_evaluation_compares_are_enough(records):
+    splits = {each.split for each in records}
+    captions.check_counts(records, "test" if "test" in splits else "val", splits - {"test"}, 300, "raise drawn.count")
+
+
+def test_as_many_different_captions_are_asked_for_as_pictures_choose_from():
+    assert captions.LEAST == retrieval.AMONG
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (
+            of_splits(train=600, test=299),
+            "300 is more than the 299 pictures of split test; set it to 299 or fewer, or MORE",
+        ),
+        (of_splits(train=600, test=90), "evaluate.samples: 300 is more than the 90 pictures of split test; MORE"),
+        (of_splits(train=99, test=300), "more than the 99 pictures that training learns from; MORE"),
+        (
+            of_splits(train=599),
+            "more than the 299 pictures of the half that evaluation compares with the other; set it to",
+        ),
+        (of_splits(train=600, val=300), "evaluate.split: the data have no picture of split test, but of val; change"),
+        (
+            [*of_splits(train=600), *(record(1000 + n, "test", (f"flower {n % 99}",)) for n in range(300))],
+            "the 300 pictures that evaluation may compare begin with 99 different captions, fewer than the 100",
+        ),
+    ],
+)
+def test_too_few_pictures_or_captions_are_told_before_training_with_the_mend(records, said):
+    with pytest.raises(UserError) as caught:
+        captions.check_counts(records, "test", {"train"}, 300, "MORE")
+    assert said in str(caught.value)
 
 
 def test_the_table_is_sorted_has_the_first_captions_and_survives_quotes_and_commas(tmp_path):

@@ -5,7 +5,7 @@ import csv
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from textbloom.core import tables
@@ -23,6 +23,7 @@ _INVISIBLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
 _JOINERS = "\u200c\u200d"
+LEAST = 100  # pictures that evaluation compares, and different captions among which each is looked for
 _LONGEST = csv.field_size_limit()  # characters; Python's reader refuses a longer field
 
 
@@ -112,6 +113,34 @@ def first(records: Sequence[Record], limit: int | None) -> list[Record]:
         ranked += [(rank / len(members), record) for rank, record in enumerate(members)]
     ranked.sort(key=lambda pair: pair[0])  # a larger limit only adds images
     return sorted((record for _, record in ranked[:limit]), key=lambda record: record.image_id)
+
+
+def check_counts(records: Sequence[Record], split: str, train_splits: Collection[str], samples: int, mend: str) -> None:
+    """Raise UserError where evaluation, after hours of training, would have too few pictures or captions.
+
+    It compares `samples` pictures of `split` and measures with as many of `train_splits`. Where nothing is held out, it
+    compares a half of the pictures and measures with the other. mend: what to do for more pictures of this data set.
+    """
+    held_out = {record.split for record in records} - set(train_splits)
+    if held_out and split not in held_out:
+        raise UserError(
+            f"evaluate.split: the data have no picture of split {split}, but of {' and '.join(sorted(held_out))}; "
+            "change evaluate.split or data.split"
+        )
+    compared = [record for record in records if record.split == split] if held_out else list(records)
+    trained = [record for record in records if record.split in train_splits]
+    counts = {f"pictures of split {split}": len(compared), "pictures that training learns from": len(trained)}
+    if not held_out:
+        counts = {"pictures of the half that evaluation compares with the other": len(records) // 2}
+    for name, count in counts.items():
+        if count < samples:
+            lower = f"set it to {count} or fewer, or " if count >= LEAST else ""
+            raise UserError(f"evaluate.samples: {samples} is more than the {count} {name}; {lower}{mend}")
+    if (different := len({record.captions[0] for record in compared})) < LEAST:
+        raise UserError(
+            f"captions: the {len(compared)} pictures that evaluation may compare begin with {different} different "
+            f"captions, fewer than the {LEAST} among which it looks for each; {mend}"
+        )
 
 
 def write(path: Path, records: Sequence[Record], per_image: int | None) -> None:
