@@ -8,7 +8,8 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 # What a person's environment says of another Python is not meant for this one.
-unexport UV_PYTHON UV_SYSTEM_PYTHON UV_PROJECT_ENVIRONMENT PIP_USER PIP_TARGET PIP_PREFIX PYTHONHOME
+unexport UV_PYTHON UV_SYSTEM_PYTHON UV_PROJECT_ENVIRONMENT UV_REQUIRE_HASHES UV_CONSTRAINT UV_OVERRIDE \
+	UV_BUILD_CONSTRAINT PIP_USER PIP_TARGET PIP_PREFIX PIP_CONSTRAINT PYTHONHOME PYTHONPATH
 PRESET ?=
 SET ?=
 BASE ?= main
@@ -18,7 +19,9 @@ ARGS ?=
 SEEDS ?= 1
 
 RUN = PYTHONPATH=src python -m textbloom.app.pipeline
-SETTINGS = $(if $(PRESET),--preset $(PRESET)) $(if $(SET),--set $(SET))
+# Handed over in the environment, so that the shell takes nothing in them, a & or a bracket, for its own.
+export SET PRESET
+SETTINGS = $(if $(PRESET),--preset "$$PRESET") $(if $(SET),--set "$$SET")
 
 .PHONY: help setup repro exp story app watch pr-report report reference test lint bench bench-full lock
 
@@ -35,7 +38,7 @@ $(VENV)/.synced: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(if $(wildcard $@),,--clear) $(VENV)
 	@rm -f $@
 	awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.txt
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	$(VENV)/bin/python -m pip install --no-user --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	$(VENV)/bin/uv pip sync --python $(VENV)/bin/python --quiet --compile-bytecode --require-hashes requirements.lock
 	$(VENV)/bin/uv pip install --python $(VENV)/bin/python --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -47,7 +50,7 @@ exp: setup  ## Run PRESET=name (with SET="a.b=c ...") as a DVC experiment of tha
 	@$(RUN) exp $(SETTINGS) --dvc $(ARGS)
 
 story: setup  ## Train the steps from the plain GAN to system A and compare them (SEEDS="1 2 3", SET="a.b=c ...")
-	@PYTHONPATH=src python -m textbloom.app.story --seeds $(SEEDS) $(if $(SET),--set $(SET))
+	@PYTHONPATH=src python -m textbloom.app.story --seeds $(SEEDS) $(if $(SET),--set "$$SET")
 
 app: setup  ## Open the app at http://127.0.0.1:8501: a sentence in, pictures out (ARGS="--server.port 8502")
 	@PYTHONPATH=src streamlit run src/textbloom/app/streamlit_app.py $(ARGS)

@@ -236,6 +236,7 @@ def test_a_list_is_written_beside_its_comment(project):
         (["refine.to=[128]"], r"refine\.to: .*needs images\.size: 128 and train\.size: 64"),
         (["refine.to=[64]"], r"refine\.to"),
         (["evaluate.model=refined"], r"evaluate\.model: refined needs a second stage"),
+        (["evaluate.extractor=efficientnet-lite0"], r"evaluate\.extractor: .* shall not judge it; set another one"),
         (["evaluate.split=val"], r"evaluate\.split: .*set train\.splits to train, or evaluate\.split to test"),
     ],
 )
@@ -254,6 +255,10 @@ def test_keys_that_do_not_fit_together_are_refused_with_the_mend(project, change
         ("train.lr=", r"train\.lr: expected"),
         ("train.lr=[", r"SET: the value of train\.lr is not YAML"),
         ("seed.more=1", r"seed: expected"),
+        ("captions.per_image=ALL", r"captions\.per_image: expected a valid integer or 'all', got 'ALL'"),
+        ("model.widths=[8,0]", r"model\.widths: expected"),
+        ("seed=!!bool z", r"SET: the value of seed is not YAML"),
+        (f"seed={'[' * 5000}", r"SET: the value of seed is not YAML"),
     ],
 )
 def test_a_refused_override_leaves_the_file_as_it_was(project, override, said):
@@ -261,6 +266,21 @@ def test_a_refused_override_leaves_the_file_as_it_was(project, override, said):
         config.apply(None, [override])
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
     assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "presets"]
+
+
+def test_a_file_without_a_section_is_refused_when_the_section_is_set(project):
+    for text in (DEFAULT.replace("train:", "training:"), DEFAULT[: DEFAULT.index("\ntrain:")] + "\ntrain: 5\n"):
+        (project / "params.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=r"params\.yaml: train: missing; add it back"):
+            config.apply(None, ["train.epochs=3"])
+        assert (project / "params.yaml").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "- seed\n", "seed\n"])
+def test_a_preset_that_sets_nothing_is_refused(project, text):
+    (project / "presets/mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"presets/mine\.yaml: sets nothing"):
+        config.apply("mine", [])
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones(project):

@@ -368,12 +368,14 @@ def run(stage: Callable[[Params], None]) -> None:
 
 def _run(stage: Callable[[Params], None]) -> None:
     started = time.monotonic()
+    noted = PROVENANCE / f"{_stage_name()}.json"
     with locks.together(LOCK):
         params = load()
+        noted.unlink(missing_ok=True)  # it is of an earlier run
         stage(params)
         confirm(params)
-    if name := _stage_name():
-        _record_cost(PROVENANCE / f"{name}.json", time.monotonic() - started)
+    if _stage_name():
+        _record_cost(noted, time.monotonic() - started)
 
 
 def _stage_name() -> str:
@@ -395,7 +397,12 @@ def _record_cost(path: Path, seconds: float) -> None:
 def confirm(params: Params) -> None:
     """Raise UserError unless the file still says `params` in the keys that DVC records when the stage ends."""
     name = _stage_name()
-    stage = _yaml(_text(PIPELINE), str(PIPELINE))["stages"][name] if name else {}
+    try:
+        stage = _yaml(_text(PIPELINE), str(PIPELINE))["stages"][name] if name else {}
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{PIPELINE}: has no stage {name} any more: bring back what it was when the stage began, and run again"
+        ) from None
     listed = stage.get("do", stage).get("params", [])
     now = flat(load().model_dump())
     for key, value in flat(params.model_dump()).items():
@@ -433,7 +440,8 @@ def _yaml(text: str, source: str, reader: YAML | None = None) -> Any:
     # YAML 1.2, as DVC reads the file: 010 is ten, 1e-5 a number, a key that stands twice an error.
     try:
         return (reader or YAML(typ="safe")).load(text)
-    except (YAMLError, ValueError) as error:  # a ValueError of a date or a number that cannot be
+    # All but the first of what cannot be: a date or a number, an explicit type, brackets in brackets without end.
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -441,15 +449,17 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
     details = error.errors()
     # An unknown key is often a missing one misspelt: name the unknown one first.
     first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"][:2])  # further parts are places in lists and kinds of values
     if first["type"] == "extra_forbidden":
         raise UserError(f"{source}: {key}: unknown key; remove it or correct its spelling")
     if first["type"] == "missing":
         raise UserError(f"{source}: {key}: missing; add it back (`git diff {source}` shows what changed)")
     if first["type"] == "value_error" and not key:
         raise UserError(f"{source}: {first['ctx']['error']}")
-    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    raise UserError(f"{source}: {key}: expected {wanted.removeprefix('expected ')}, got {first['input']!r}")
+    # Where values of several kinds may stand, each has an error of its own.
+    messages = [detail["msg"] for detail in details if detail["loc"][:2] == first["loc"][:2]]
+    wanted = " or ".join(dict.fromkeys(message.removeprefix("Input should be ") for message in messages))
+    raise UserError(f"{source}: {key}: expected {wanted}, got {first['input']!r}")
 
 
 def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> None:
@@ -513,14 +523,17 @@ def presets() -> list[str]:
 def _preset(name: str) -> dict[str, Any]:
     if name not in presets():
         raise UserError(f"preset {name!r} is unknown; there are: {', '.join(presets())}")
-    return _yaml(_text(PRESETS / f"{name}.yaml"), f"{PRESETS / name}.yaml")
+    preset = _yaml(_text(PRESETS / f"{name}.yaml"), f"{PRESETS / name}.yaml")
+    if not isinstance(preset, dict):
+        raise UserError(f"{PRESETS / name}.yaml: sets nothing: write the keys that it changes, as in params.yaml")
+    return preset
 
 
 def _overlay(document: Any, changes: Any, schema: type[Section], source: str, above: str = "") -> None:
     """Write `changes` of a section into `document`, which keeps its comments."""
     for key, value in changes.items():
         dotted = f"{above}{key}"
-        if key not in schema.model_fields or not isinstance(document, dict):
+        if key not in schema.model_fields:
             raise UserError(f"{source}: {dotted}: unknown key; params.yaml lists them all")
         kind = schema.model_fields[key].annotation
         if isinstance(kind, type) and issubclass(kind, Section):
@@ -529,6 +542,8 @@ def _overlay(document: Any, changes: Any, schema: type[Section], source: str, ab
                     f"{source}: {dotted}: is a section; set one of its keys, such as {dotted}."
                     f"{next(iter(kind.model_fields))}"
                 )
+            if not isinstance(document.get(key), dict):
+                raise UserError(f"{PARAMS}: {dotted}: missing; add it back (`git diff {PARAMS}` shows what changed)")
             _overlay(document[key], value, kind, source, f"{dotted}.")
         elif isinstance(value, list):
             if document.get(key) != value:

@@ -124,12 +124,16 @@ def test_sentences_come_from_standard_input_too(project, monkeypatch):
         (["--file", "empty.txt", "--out", "a.png"], "empty.txt holds no sentence"),
         (["a flower\udcff", "--out", "a.png"], "a sentence is not UTF-8"),
         (["a flower", "--out", "params.yaml/a.png"], "name a folder that can be written to"),
-        (["a flower", "--out", "a.png", "--count", "2000000000"], "more than the 1000 of one sheet"),
+        (["a flower", "--out", "a.png", "--count", "2000"], "more than the 1000 of one sheet"),
+        (["a flower", "--out", "many", "--count", "200000000000000000000"], "more than the 100,000 of one call"),
+        (["a flower", "--out", "folder.png"], "folder.png is a folder: name a file"),
+        (["a flower", "--out", "a.png", "--model", "rosa"], "no model or folder 'rosa'; there are: "),
     ],
 )
 def test_what_generate_cannot_read_or_write_is_one_line(project, arguments, said):
     Path("latin.txt").write_bytes(b"ros\xe9\n")
     Path("empty.txt").write_text("\n")
+    Path("folder.png").mkdir()
     assert said in refusal("generate", *arguments)
 
 
@@ -139,6 +143,9 @@ def test_presets_are_listed_with_what_they_are(project, capsys):
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed] == sorted(path.stem for path in Path("presets").iterdir())
     assert all(len(line.split()) > 3 for line in listed)
+    Path("presets/empty.yaml").touch()
+    cli.main(["presets"])
+    assert "empty \n" in capsys.readouterr().out
 
 
 def test_doctor_names_what_is_there_and_what_is_wrong_with_the_mend(project, capsys):

@@ -353,5 +353,5 @@ def test_what_a_png_says_about_itself_may_be_long_but_not_endless():
 
 def test_bytes_of_another_kind_are_named_without_the_address_of_a_buffer():
     for data in (b"<html>", encoded(smooth(64, 64), "PPM")):
-        with pytest.raises(UserError, match=r"\(its bytes are of none of the kinds JPEG, PNG, .*, AVIF\)"):
+        with pytest.raises(UserError, match=r"\(its bytes are of none of the kinds JPEG, PNG, .*, AVIF, or of a form"):
             decode(photo(data), 64)

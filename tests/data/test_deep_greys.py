@@ -61,12 +61,23 @@ def test_floats_may_leave_their_scale_by_a_little_as_sharpening_does():
     [
         ramp("i2", 400) - np.int16(100),
         ramp("u4", 1e6),
+        ramp("u2", 1023),
+        ramp("u4", 4095),
         ramp("f4", 1e6),
         ramp("f4", 2) - np.float32(1),
         ramp("f4", 5),
         np.where(RAMP < 0.9, RAMP, np.inf).astype("f4"),
     ],
-    ids=["negative", "between scales", "beyond all scales", "around zero", "light of no fixed white", "infinite"],
+    ids=[
+        "negative",
+        "between scales",
+        "10 bits of 16",
+        "12 bits of 32",
+        "beyond all scales",
+        "around zero",
+        "light of no fixed white",
+        "infinite",
+    ],
 )
 def test_greys_that_fit_no_scale_are_refused_by_name(levels):
     with pytest.raises(UserError, match=r"image_00001\.jpg has greys from .* to .*: save it with 8 bits$"):
@@ -80,9 +91,9 @@ def halves(mode: str, transparent: int, opaque: int) -> Image.Image:
 
 
 def test_the_transparent_level_of_16_bits_becomes_white():
-    shown = decode(photo(encoded(halves("I;16", 1000, 2000), transparency=1000)), 64)
+    shown = decode(photo(encoded(halves("I;16", 1000, 8000), transparency=1000)), 64)
     assert (shown[:, :, :28] == 255).all()
-    assert (shown[:, :, 36:] == 8).all()
+    assert (shown[:, :, 36:] == 31).all()
 
 
 def png(bits: int, colour: int, row: bytes, transparent: bytes) -> bytes:
@@ -110,3 +121,9 @@ def test_the_transparent_level_of_other_depths_becomes_white(data, opaque):
     shown = decode(photo(data), 64)
     assert (shown[:, :, :28] == 255).all()
     assert (shown[:, :, 36:] == opaque).all()
+
+
+@pytest.mark.parametrize("level", [255, 1023, 4095])
+def test_colours_of_16_bits_that_hold_fewer_are_refused_by_name(level):
+    with pytest.raises(UserError, match=r"image_00001\.jpg has colours of 16 bits, all of them nearly black: save"):
+        decode(photo(png(16, 2, level.to_bytes(2, "big") * 192, b"\xff" * 6)), 64)

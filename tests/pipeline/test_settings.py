@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,7 @@ def started(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, place)
     shutil.copytree(ROOT / "presets", place / "presets")
     (place / "src").symlink_to(ROOT / "src")
+    shutil.copytree(ROOT / "docs/folder/example", place / "docs/folder/example")
     (place / "dvc.yaml").write_text(PIPELINE)
     (place / "slow.py").write_text(STAGE)
     (place / ".gitignore").write_text("/data\n/begun\n/slow\n/broken\n")
@@ -295,7 +297,6 @@ def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
 
 def test_an_experiment_has_the_tracked_folder_that_its_settings_name_whole_or_is_refused(folder):
     mine = folder.path / config.load(ROOT / config.PARAMS).data.path
-    shutil.copytree(ROOT / "docs/folder/example", mine)
     (folder.path / "slow.py").write_text(
         STAGE + f"assert list(Path({str(mine.relative_to(folder.path))!r}).iterdir())\n"
     )
@@ -323,6 +324,7 @@ def test_an_experiment_has_the_tracked_folder_that_its_settings_name_whole_or_is
         (lambda mine: (mine / ".hidden").symlink_to(".hidden"), "mine/.hidden is a link that leads nowhere"),
         (lambda mine: os.mkfifo(mine / "pipe"), "mine/pipe is neither a file nor a folder: take it away"),
         (shutil.rmtree, "mine is no folder: correct the path to your pictures"),
+        (lambda mine: (mine / "more").symlink_to("daisies"), "mine/more is a link to a folder: put the pictures"),
     ],
 )
 def test_what_dvc_could_not_read_of_a_folder_is_named_before_it_tries(tmp_path, monkeypatch, spoil, said):
@@ -334,9 +336,67 @@ def test_what_dvc_could_not_read_of_a_folder_is_named_before_it_tries(tmp_path, 
     settings = ["data.dataset=folder", "data.path=mine", "data.split=none"]
     pipeline.write(None, settings)
     spoil(Path("mine"))
+    before = Path("params.yaml").read_text()
     with pytest.raises(UserError, match=re.escape(said)) as caught:
-        pipeline.write(None, settings)
+        pipeline.write(None, [*settings, "seed=2"])
+    assert Path("params.yaml").read_text() == before
     assert str(caught.value).isprintable() and str(caught.value).encode()
+
+
+@pytest.mark.parametrize("path", [".", "", "..", "data", "data/raw/folder/mine", "models", "plots", "metrics"])
+def test_pictures_that_lie_in_what_the_pipeline_writes_or_hold_it_are_refused(tmp_path, monkeypatch, path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for made in (path or ".", "data/mine"):
+        Path(made).mkdir(parents=True, exist_ok=True)
+    for given in (path, str(Path(path).resolve())):
+        with pytest.raises(UserError, match=r"data\.path: .* holds, or lies in, \S+, which the pipeline writes: give"):
+            pipeline.write(None, [f"data.path={given}"])
+    pipeline.write(None, ["data.path=data/mine"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_subfolder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("mine/closed").mkdir(parents=True)
+    Path("mine/closed").chmod(0)
+    with pytest.raises(UserError, match=r"data\.path: mine/closed: Permission denied: change its owner or its rights"):
+        pipeline.write(None, ["data.path=mine"])
+
+
+def test_a_shell_takes_nothing_in_the_settings_for_its_own(folder):
+    odd = "/x/R&D (1) a{b,c} it's; `touch ran` $HOME"
+    folder.make("repro", f"SET=data.mirror={shlex.quote(odd)}".replace("$", "$$"))
+    assert yaml.safe_load(folder.text("params.yaml"))["data"]["mirror"] == odd
+    assert not (folder.path / "ran").exists()
+    said = folder.make("repro", "SET=data.mirror=it's", fails=True)
+    assert 'error: SET: no closing quotation, in "data.mirror=it\'s": close it' in said
+    assert "error: preset 'a b' is unknown" in folder.make("repro", "PRESET=a b", fails=True)
+
+
+def test_where_git_or_dvc_cannot_be_asked_the_mend_is_said(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    said = folder.make("exp", "PRESET=drawn-plain", fails=True)
+    assert f"error: Git does not trust this checkout, .* --add safe.directory {folder.path}`" in said.replace(
+        "for another user owns it: `git config --global", ".*"
+    )
+    monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
+    umlaut = folder.path.rename(folder.path.with_name("pr\u00fcfung"))
+    said = Folder(umlaut).make("exp", "PRESET=drawn-plain", fails=True)
+    assert "DVC runs experiments in a path of plain Latin letters alone: move the project to one" in said
+    shutil.rmtree(umlaut / ".git")
+    assert "is in no Git repository, which DVC needs: clone" in Folder(umlaut).make("repro", fails=True)
+
+
+def test_merge_marks_in_dvcs_lock_are_left_to_dvc_to_name(folder):
+    folder.make("repro")
+    lock = folder.text("dvc.lock").replace("  sample:", "<<<<<<< ours\n=======\n>>>>>>> theirs\n  sample:")
+    (folder.path / "dvc.lock").write_text(lock)
+    said = folder.make("repro", fails=True)
+    assert folder.text("dvc.lock") == lock
+    assert "dvc.lock" in said and "Traceback" not in said
 
 
 def test_what_has_not_run_since_its_inputs_were_made_is_stale_and_so_is_what_reads_it():

@@ -13,7 +13,7 @@ case "$*" in
     "-m venv"*)
         case "$*" in *--clear*) rm -rf .venv ;; esac
         mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/uv ;;
-    "-m pip"* | pip*) echo "$0 $*" >> said; env | grep -E '^(UV_PYTHON|UV_SYSTEM|PIP_USER|PIP_TARGET)' >> said ;;
+    "-m pip"* | pip*) echo "$0 $*" >> said; env | grep -E '=hostile$' >> said ;;
 esac
 case "$*" in "pip sync"*) touch .venv/package; test ! -e broken ;; esac
 """
@@ -36,10 +36,14 @@ def set_up(python: Path) -> int:
 
 
 def test_nothing_that_the_environment_says_leads_setup_to_another_python(python, tmp_path):
-    hostile = {"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "/usr/bin/python3", "PIP_USER": "1", "PIP_TARGET": "/usr/lib"}
+    names = (
+        "UV_SYSTEM_PYTHON", "UV_PYTHON", "UV_REQUIRE_HASHES", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT",
+        "PIP_USER", "PIP_TARGET", "PIP_CONSTRAINT", "PYTHONPATH", "PYTHONHOME",
+    )  # fmt: skip
+    hostile = dict.fromkeys(names, "hostile")
     subprocess.run(["make", "-s", "setup", f"PYTHON={python}"], cwd=tmp_path, env=os.environ | hostile, check=True)
     pip, *uv = (tmp_path / "said").read_text().splitlines()
-    assert pip.startswith(".venv/bin/python -m pip install")
+    assert pip.startswith(".venv/bin/python -m pip install --no-user")
     assert [line.split()[:5] for line in uv] == [
         [".venv/bin/uv", "pip", what, "--python", ".venv/bin/python"] for what in ("sync", "install")
     ]

@@ -113,6 +113,9 @@ def test_without_a_class_column_folders_are_classes_and_an_empty_cell_is_none(mi
         lambda text: b"sep=;\r\n" + text.replace(b",", b";"),
         lambda text: b'"sep=,"\n\n' + text,
         lambda text: text.replace(b",", b"\t").decode().encode("utf-16"),
+        lambda text: text.replace(b"two\n", b"two,\n"),
+        lambda text: text.replace(b"file,caption", b'file, "caption"'),
+        lambda text: text.replace(b"a blue one", '\u00a0 "a blue one"'.encode()),
     ],
     ids=[
         "byte order mark",
@@ -125,6 +128,9 @@ def test_without_a_class_column_folders_are_classes_and_an_empty_cell_is_none(mi
         "sep=",
         "sep= in quotes",
         "Excel's Unicode text",
+        "a comma too many",
+        "header in quotes",
+        "another blank before a quotation mark",
     ],
 )
 def test_what_spreadsheets_make_of_a_table_changes_nothing(mine, rewritten):
@@ -203,8 +209,9 @@ def test_every_kind_of_picture_reaches_the_images_stage(tmp_path):
     mine, colours = tmp_path / "mine", {}
     mine.mkdir()
     for number, suffix in enumerate(pictures.SUFFIXES):
-        colours[suffix] = (20 * number, 100, 200)
-        Image.new("RGB", (70, 80), colours[suffix]).save(mine / f"p{suffix}")
+        colours[suffix] = (15 * number, 100, 200)
+        kind = Image.registered_extensions().get(suffix, "JPEG")
+        Image.new("RGB", (70, 80), colours[suffix]).save(mine / f"p{suffix}", kind)
         (mine / f"p{suffix}").rename(mine / f"{number:02}{suffix}")
         (mine / f"{number:02}.txt").write_text("a plain colour")
     photos = list(folder.photos(packed(mine)))
@@ -276,7 +283,14 @@ WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
         (with_table(WHOLE + "b.jpg, \u200b\n"), r"line 4: b\.jpg has an empty caption: write one, or remove the line"),
         (with_table(WHOLE + "b.jpg,one, two\n"), r'line 4: 3 fields where the header has 2: .* into straight "quotes"'),
         (with_table(WHOLE + " ,x\n"), r"line 4: the folder has no picture '': add it, or remove the line"),
-        (with_table(WHOLE + "b.jpg\n"), r"line 4: 1 fields where the header has 2"),
+        (with_table(WHOLE + "b.jpg\n"), r"line 4: 1 fields where the header has 2: part them by ','"),
+        (with_table(WHOLE.replace("b.jpg", "a/../b.jpg")), r"line 2: .*: write 'b\.jpg', as in the folder"),
+        (with_table(WHOLE.replace("b.jpg", "b.png")), r"line 2: .*: write 'b\.jpg', as in the folder"),
+        (with_table(WHOLE.replace("b.jpg", ".b.jpg")), r"line 2: .*: rename it, for what begins with a dot is"),
+        (with_table(WHOLE + f"{'x' * 3000},b.jpg\n"), r"line 4: the folder has no picture 'x{60}': add it"),
+        (with_table(WHOLE + "b.jpg,ros\ufffd rouge\n"), r"line 4: letters were lost where it says \ufffd"),
+        (with_table(bytes(4096)), r"line 1: expected file,caption .*, got '(\\x00){60}': name"),
+        (with_file("a\rb.jpg", jpeg(3)), r"mine: 'a\\rb\.jpg' has a line end in its name: rename it"),
         (with_table(WHOLE + 'b.jpg,"open\n'), r"captions\.csv: lines 4 to 5: .*look for an odd quotation mark"),
         (with_table("b.jpg,x\na/a.jpg,y\n"), r"line 1: expected file,caption or file,caption,class, got 'b"),
         (with_table("file,caption,label\nb.jpg,x,1\n"), r"line 1: expected .*, got 'file,caption,label'"),
@@ -317,7 +331,7 @@ WHOLE = "file,caption\nb.jpg,x\na/a.jpg,y\n"
             r"b\.jpg cannot be read as a picture \(its bytes are of none of the kinds JPEG, .*\): save it anew, as",
         ),
         (without("captions.csv"), r"a\.jpg has no caption: write a/a\.txt beside it, .* or give the folder a captions"),
-        (lambda mine: shutil.rmtree(mine), r"data\.path: .*mine holds no picture"),
+        (lambda mine: shutil.rmtree(mine), r"data\.path: .*mine: No such file or directory: correct the path"),
         (
             lambda mine: (without("b.jpg")(mine), without("a/a.jpg")(mine)),
             r"data\.path: .*mine holds no picture \(\.jpg",
@@ -348,6 +362,11 @@ def test_a_mistake_in_a_table_or_its_pictures_is_named_with_its_mend(mine, mista
         ),
         (with_file("tulips/b.txt", " \n\n"), r"tulips/b\.txt: holds no caption, only blank lines"),
         (with_file("tulips/b.txt", b"ok\n\xff"), r"tulips/b\.txt: line 2: byte 0xff is not UTF-8"),
+        (with_file("tulips/b.txt", "ok\nros\ufffd"), r"tulips/b\.txt: line 2: letters were lost"),
+        (
+            lambda mine: (mine / "tulips/b.jpg").rename(mine / "tulips/b.mp4"),
+            r"tulips/b\.mp4 is of a kind that is not read: convert it to JPEG",
+        ),
     ],
 )
 def test_a_mistake_in_texts_beside_pictures_is_named_with_its_mend(tmp_path, mistake, message):
@@ -385,8 +404,8 @@ def test_a_pointer_of_git_lfs_is_known_in_the_place_of_a_picture_or_its_captions
 
 
 def test_what_no_archive_may_hold_is_refused_before_it_is_packed(mine, monkeypatch):
-    monkeypatch.setattr(packing, "MEMBER_BYTES", 100)
-    refused(mine, r"a\.jpg has more than 0 MiB: scale it down")
+    monkeypatch.setattr(pictures, "MEMBER_BYTES", 100)
+    refused(mine, r"a\.jpg has more than 0 MiB: scale the picture down")
 
 
 @pytest.mark.parametrize(
@@ -424,6 +443,6 @@ def test_the_documented_example_goes_from_folder_to_rows_and_a_failure_leaves_th
         assert sum(record.split == "test" for record in kept) == held_out
         assert not dropped
 
-    with pytest.raises(UserError, match="holds no picture"):
+    with pytest.raises(UserError, match="nowhere: No such file"):
         registry.fill("folder", tmp_path / "raw", packing, Options(tmp_path, path=tmp_path / "nowhere"))
     assert folder.entries(tmp_path / "raw") == entries

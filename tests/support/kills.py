@@ -153,13 +153,17 @@ class Campaign:
 
     def run_after(self, group: int, command: Sequence[str], folder: Path) -> None:
         """The next run. While processes of the one before go on it may be refused in one line, which says so."""
-        left = alive(group)
+        left = alive(group) or processes_in(
+            folder
+        )  # of an earlier one, where the last was killed before it was refused
         if self._status(command, folder) == 0:
             return
         if not left:
             raise Fault(f"the next run of {command} fails: {self.said()[-2000:]}")
         self._must_be_refused(command)
         wait_for(group)
+        while processes_in(folder):
+            time.sleep(0.02)
         self.run(command, folder)
 
     def _must_be_refused(self, command: Sequence[str]) -> None:
@@ -279,6 +283,7 @@ class Campaign:
     def queue(self, chance: Random) -> None:
         """All processes of two queue workers are killed, or one alone; then the experiments are queued again."""
         rates = {"slow": "0.0001", "fast": "0.001"}
+        assert self.explored  # whose time tells when an experiment is in its middle
         with self.copy(self.built) as folder:
             before = tree(folder)
             self._enqueue(rates, folder)

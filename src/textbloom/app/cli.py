@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textbloom import config
 from textbloom.app import pipeline
 from textbloom.core import errors
+from textbloom.core.files import read_text
 
 if TYPE_CHECKING:
     from textbloom.app import compare
@@ -81,7 +82,8 @@ def _params(options: argparse.Namespace) -> None:
 
 def _presets(options: argparse.Namespace) -> None:
     for name in config.presets():
-        first = (config.PRESETS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+        text = read_text(config.PRESETS / f"{name}.yaml", "save it as UTF-8")
+        first, *_ = text.splitlines() or [""]
         print(f"{name:28} {first.removeprefix('#').strip()}")
 
 

@@ -14,6 +14,7 @@ from textbloom.viz import png
 from textbloom.viz.samples import caption_grid
 
 AT_MOST = 1000  # pictures on one sheet: its memory, and nobody looks at more
+FILES_AT_MOST = 100_000  # pictures in a folder, whose noise is drawn at once
 
 
 def sentences(given: Sequence[str], file: str | None) -> list[str]:
@@ -53,6 +54,13 @@ def generate(texts: Sequence[str], out: Path, count: int, seed: int, model: str 
             f"--count: {len(texts)} × {count} pictures are more than the {AT_MOST} of one sheet; lower it, or name a "
             "folder as --out, which gets a file for each"
         )
+    if len(texts) * count > FILES_AT_MOST:
+        raise UserError(
+            f"--count: {len(texts)} × {count} pictures are more than the {FILES_AT_MOST:,} of one call; lower it, and "
+            "call again with another --seed"
+        )
+    if sheet and out.is_dir():
+        raise UserError(f"--out: {out} is a folder: name a file, or a folder without .png in its name")
     _can_write(out.parent if sheet else out)
     name = model or names()[0]
     opened = open_model(name)

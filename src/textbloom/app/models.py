@@ -55,6 +55,8 @@ def _folder(name: str) -> Path:
         return config.SHIPPED / name
     commit = experiments().get(name)
     if commit is None:
+        if not Path(name).is_dir():
+            raise UserError(f"--model: there is no model or folder {name!r}; there are: {', '.join(names())}")
         return Path(name)
     made = _EXPERIMENTS / commit
     if not made.is_dir():

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import yaml
 
@@ -19,10 +20,15 @@ from textbloom import config
 from textbloom.core import errors, locks
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing, write_text
+from textbloom.report.revisions import check_repository
 
 # The metrics and plots from before a run, until it ends: DVC removes a stage's before it runs it.
 EARLIER = Path(".dvc/tmp/earlier")
 LOCKED = Path("dvc.lock")
+MADE = (  # the folders and files of dvc.yaml's stages
+    config.RAW, config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.REAL_FEATURES, config.PHOTO_FEATURES,
+    config.TEXT_ENCODER, config.EMBEDDINGS, config.BASE, config.REFINED, config.EVAL_METRICS.parent, config.PLOTS,
+)  # fmt: skip
 READERS = Path(".dvc/tmp/rwlock")  # DVC's list of the processes that read and write which outputs
 
 
@@ -35,33 +41,48 @@ def settings() -> Iterator[IO[str]]:
 
 def write(preset: str | None, overrides: Sequence[str]) -> None:
     """Write a preset and `key=value` overrides into params.yaml, if any, and check what it says then."""
-    if preset or overrides:
-        config.apply(preset or None, overrides)
-    _check(config.load())
+    if not (preset or overrides):
+        _check(config.load())
+        return
+    text = config.changed(preset or None, overrides)
+    _check(config.parse(text, str(config.PARAMS)))
+    write_text(config.PARAMS, text)
 
 
 def _check(p: config.Params) -> None:
-    if p.data.dataset == "folder":
-        _check_folder(Path(p.data.path))
-
-
-def _check_folder(folder: Path) -> None:
-    """Raise UserError for what DVC, which reads all of a person's folder before any stage does, would stumble over."""
+    """Raise UserError for what DVC would stumble over in data.path, all of which it reads first, for any data set."""
+    folder = Path(p.data.path)
     if not folder.is_dir():
-        raise UserError(f"data.path: {folder} is no folder: correct the path to your pictures")
-    for above, folders, names in os.walk(folder):
+        raise UserError(
+            f"data.path: {folder} is no folder: correct the path to your pictures; where you have none, set it to "
+            "docs/folder/example"
+        )
+    for made in MADE:
+        if made.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(made.resolve()):
+            raise UserError(
+                f"data.path: '{p.data.path}' holds, or lies in, {made}, which the pipeline writes: give your pictures "
+                "a folder of their own, such as data/mine"
+            )
+    for above, folders, names in os.walk(folder, onerror=_refuse):
         for path in (Path(above, name) for name in [*folders, *names]):
             shown = os.fsencode(path).decode(errors="backslashreplace")
             if shown != str(path):
                 raise UserError(f"data.path: {shown}: this name is not UTF-8: rename it")
             if not path.exists():
                 raise UserError(f"data.path: {path} is a link that leads nowhere: correct it, or take it away")
+            if path.is_symlink() and path.is_dir():  # which DVC passes over
+                raise UserError(f"data.path: {path} is a link to a folder: put the pictures themselves into {folder}")
             if not path.is_file() and not path.is_dir():  # a pipe, for whose content DVC would wait for ever
                 raise UserError(f"data.path: {path} is neither a file nor a folder: take it away")
 
 
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"data.path: {error.filename}: {error.strerror}: change its owner or its rights")
+
+
 def repro(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]) -> None:
     """`dvc repro`. Of a stage that fails the earlier outputs come back; what is of an earlier run goes."""
+    check_repository()
     with settings() as lock:
         write(preset, overrides)
         _mend()
@@ -142,7 +163,10 @@ def stale(stages: dict[str, Any]) -> list[Path]:
 
 
 def _remove_stale() -> None:
-    locked = yaml.safe_load(LOCKED.read_text(encoding="utf-8")) if LOCKED.exists() else {}
+    try:
+        locked = yaml.safe_load(LOCKED.read_text(encoding="utf-8")) if LOCKED.exists() else {}
+    except yaml.YAMLError:  # such as the marks of a merge: DVC has said so
+        return
     there = [path for path in stale(locked.get("stages", {})) if path.exists()]
     for path in there:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -155,6 +179,12 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
     """A DVC experiment named after the preset, in a copy: params.yaml stays as it is."""
     if not preset:
         raise UserError("say which: make exp PRESET=name")
+    check_repository()
+    if not str(Path.cwd()).isascii():
+        raise UserError(
+            f"{Path.cwd()}: DVC runs experiments in a path of plain Latin letters alone: move the project to one, or "
+            "use `make repro`"
+        )
     now, wanted = config.load(), config.parse(config.changed(preset, overrides), str(config.PARAMS))
     _check(wanted)
     command = ["exp", "run", "--temp", "--force", "--name", preset]
@@ -197,15 +227,25 @@ def _settings_are(wanted: config.Params) -> bool:
         return True  # cut while they were written
 
 
+def words(text: str) -> list[str]:
+    """The settings of make's SET="a.b=c ...", parted and unquoted as by a shell, which runs and replaces nothing."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(
+            f"SET: {str(error)[0].lower()}{str(error)[1:]}, in {text!r}: close it, or put a \\ before it"
+        ) from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m textbloom.app.pipeline", description=__doc__)
     parser.add_argument("what", choices=["repro", "exp"])
     parser.add_argument("--preset")
-    parser.add_argument("--set", dest="overrides", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--set", default="", metavar="'KEY=VALUE ...'", help="in one argument, quoted as for a shell")
     parser.add_argument("--dvc", nargs=argparse.REMAINDER, default=[], help="what follows is for DVC")
     options = parser.parse_args()
     run = {"repro": repro, "exp": experiment}[options.what]
-    errors.run(lambda: run(options.preset, options.overrides, options.dvc))
+    errors.run(lambda: run(options.preset, words(options.set), options.dvc))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ they have in common is made once. It ends as `textbloom compare` of them.
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from textbloom.app import cli
+from textbloom.app import cli, pipeline
 from textbloom.core import errors
 
 # What each step is called, its preset, and what is changed in it.
@@ -41,8 +42,9 @@ def tell(seeds: Sequence[int], overrides: Sequence[str]) -> None:
             shutil.rmtree(project, ignore_errors=True)
             subprocess.run(["git", "clone", "--quiet", "--shared", ".", project], check=True)
             subprocess.run(["dvc", "cache", "dir", "--quiet", "--local", cache], cwd=project, check=True)
-            command = [sys.executable, "-m", "textbloom.app.pipeline", "repro", "--preset", preset, "--set"]
-            command += [*changed, f"seed={seed}", *overrides, "--dvc", "train", "features"]
+            settings = shlex.join([*changed, f"seed={seed}", *overrides])
+            command = [sys.executable, "-m", "textbloom.app.pipeline", "repro", "--preset", preset, "--set", settings]
+            command += ["--dvc", "train", "features"]
             print(f"{name}, seed {seed}", flush=True)
             if subprocess.run(command, cwd=project, env={**os.environ, "PYTHONPATH": "src"}).returncode:
                 raise errors.UserError(f"{name}, seed {seed}: its training failed in {project}, as told above")
@@ -55,9 +57,9 @@ def tell(seeds: Sequence[int], overrides: Sequence[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m textbloom.app.story", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--set", dest="overrides", nargs="*", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--set", default="", metavar="'KEY=VALUE ...'", help="in one argument, quoted as for a shell")
     options = parser.parse_args()
-    errors.run(lambda: tell(options.seeds, options.overrides))
+    errors.run(lambda: tell(options.seeds, pipeline.words(options.set)))
 
 
 if __name__ == "__main__":

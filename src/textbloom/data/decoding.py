@@ -45,7 +45,9 @@ def opened(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:  # it names the buffer, by its address
-        raise ValueError(f"its bytes are of none of the kinds {', '.join(FORMATS)}") from None
+        raise ValueError(
+            f"its bytes are of none of the kinds {', '.join(FORMATS)}, or of a form of them that is not read"
+        ) from None
     # A JPEG decodes smaller, line by line, unless it is a progressive one.
     if image.format not in ("JPEG", "MPO") or image.info.get("progressive"):
         _refuse_huge(image)
@@ -155,14 +157,21 @@ def _upright(square: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """The picture as L, CMYK or RGB, what is transparent white as on a page."""
+    """The picture as L, CMYK or RGB, what is transparent white as on a page.
+
+    Raises UnfitError for colours of 16 bits that hold 8, 10 or 12: Pillow, which keeps 8 of 16, makes them black.
+    """
     if deep_greys.is_deep(image):
         return deep_greys.shown(image)
+    of_16_bits = any(";16" in str(tile.args) for tile in getattr(image, "tile", []))
     mode = "CMYK" if image.mode == "CMYK" else "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
         layered = _with_transparency_of_8_bits(image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
-    return image if image.mode == mode else image.convert(mode)  # `convert` copies even what it need not change
+    shown = image if image.mode == mode else image.convert(mode)  # `convert` copies even what it need not change
+    if of_16_bits and max(most for _, most in ImageStat.Stat(shown).extrema) < 256 * deep_greys.DARKEST:
+        raise UnfitError("has colours of 16 bits, all of them nearly black: save it with 8 bits")
+    return shown
 
 
 def _with_transparency_of_8_bits(image: Image.Image) -> Image.Image:

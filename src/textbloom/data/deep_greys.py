@@ -8,6 +8,7 @@ from textbloom.data.base import UnfitError
 
 _SIGNED = 2  # of SampleFormat, TIFF 6.0, section 19
 _WHITE_IS_ZERO = 0
+DARKEST = 1 / 16  # the share of white that a picture reaches if it is not of a smaller scale, such as 10 or 12 bits
 _OVERSHOOT = 0.1  # the share by which floats leave their scale where a program has sharpened or enlarged the picture
 
 
@@ -23,19 +24,19 @@ def shown(image: Image.Image) -> Image.Image:
     """
     levels = np.asarray(image)
     if image.mode == "F":
-        scales, overshoot, darkest = [1, 255, 65_535], _OVERSHOOT, 1 / 16
+        scales, overshoot = [1, 255, 65_535], _OVERSHOOT
     else:
         # Pillow holds 32 bits as signed, and 8 bits as unsigned, whatever they are.
         signed = (_tag(image, SAMPLEFORMAT) or (_SIGNED if image.mode == "I" else None)) == _SIGNED
         levels = levels.view(f"{levels.dtype.byteorder}{'i' if signed else 'u'}{levels.itemsize}")
         top = 2 ** ((_tag(image, BITSPERSAMPLE) or 8 * levels.itemsize) - signed) - 1
-        scales, overshoot, darkest = [*(scale for scale in (255, 65_535) if scale < top), top], 0.0, 1 / 256
+        scales, overshoot = [*(scale for scale in (255, 65_535) if scale < top), top], 0.0
     transparent = levels == image.info.get("transparency")
     levels = np.nan_to_num(levels.astype(np.float64))
     least, most = levels.min(), levels.max()
     white = next((scale for scale in scales if most <= (1 + overshoot) * scale), 0)
     # A picture that a larger scale would make all but black is of another one.
-    if not white or least < -overshoot * most or (white != scales[0] and most < darkest * white):
+    if not white or least < -overshoot * most or (white != scales[0] and most < DARKEST * white):
         raise UnfitError(f"has greys from {least:g} to {most:g}, of which none is known as white: save it with 8 bits")
     if _tag(image, PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
         levels = white - levels

@@ -22,7 +22,7 @@ from textbloom import config
 from textbloom.core import errors
 from textbloom.core.files import write_text
 from textbloom.report import directions
-from textbloom.report.revisions import Revision, shown
+from textbloom.report.revisions import Revision, check_repository, shown
 
 OUT = Path("build/report.html")
 # The sheets that a run is looked at for come first; the others follow by name.
@@ -68,6 +68,7 @@ def main() -> None:
 
 def write(experiments: Sequence[str]) -> None:
     """Write the report of the current run beside the committed one, or of experiments side by side."""
+    check_repository()
     write_text(OUT, render([Revision.find(name) for name in experiments]))
     print(f"the report is in {OUT}")
 

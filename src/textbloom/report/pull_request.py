@@ -23,7 +23,7 @@ from textbloom.core import errors
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing, write_text
 from textbloom.report import directions
-from textbloom.report.revisions import Revision, shown
+from textbloom.report.revisions import Revision, check_repository, shown
 
 TOLERANCES = Path(".github/tolerances.yaml")
 OUT = Path("build/pr-report")
@@ -41,6 +41,7 @@ def main() -> None:
 
 def review(base_name: str, head_name: str) -> None:
     """Write the report of the working folder against a branch. Raises UserError where the check fails."""
+    check_repository()
     base, head = Revision.find(base_name).fork_from(), Revision.find(head_name)
     metrics: dict[str, Changes] = _dvc("metrics", "diff", "--all", "--json", str(base.commit))
     params: dict[str, Changes] = _dvc("params", "diff", "--json", str(base.commit))

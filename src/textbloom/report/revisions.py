@@ -4,6 +4,8 @@ Metrics, parameters and pictures are all in Git, so no report needs DVC's cache 
 """
 
 import json
+import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +77,20 @@ class Revision:
             return sorted(folder.glob(f"*{suffix}"))
         listed = _git("ls-tree", "--name-only", self.commit, f"{folder}/").splitlines()
         return sorted(Path(name) for name in listed if name.endswith(suffix))
+
+
+def check_repository() -> None:
+    """Raise UserError where Git, without which DVC does not run, has no repository here or refuses the one there is."""
+    asked = ["git", "rev-parse", "--git-dir"]
+    told = subprocess.run(asked, env=os.environ | {"LC_ALL": "C"}, capture_output=True, text=True, check=False)
+    if "dubious ownership" in told.stderr:
+        folder = shlex.quote(str(Path.cwd()))
+        raise UserError(
+            f"Git does not trust this checkout, for another user owns it: `git config --global --add safe.directory "
+            f"{folder}`"
+        )
+    if told.returncode:
+        raise UserError(f"{Path.cwd()} is in no Git repository, which DVC needs: clone the project, or run `git init`")
 
 
 def experiments() -> dict[str, str]:

@@ -4,11 +4,12 @@ import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import refuse_pointer, replacing
 from textbloom.core.progress import progress
-from textbloom.data.archives import MEMBER_BYTES, write_archive
+from textbloom.data.archives import write_archive
 from textbloom.data.base import Options, UnfitError
 from textbloom.data.decoding import opened
 from textbloom.data.folder import CAPTIONS, PICTURES, Row
@@ -33,12 +34,16 @@ def obtain(folder: Path, options: Options) -> dict[str, str]:
 
 def _files(source: Path) -> Iterator[str]:
     """The path below `source`, with forward slashes, of every file but hidden ones."""
-    for above, folders, names in os.walk(source):
+    for above, folders, names in os.walk(source, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for path in (Path(above, name) for name in folders):
             if path.is_symlink():
                 raise UserError(f"{path} is a link to a folder: put the pictures themselves into {source}")
         yield from (Path(above, name).relative_to(source).as_posix() for name in names if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"data.path: {error.filename}: {error.strerror}: correct the path, or the rights to read it")
 
 
 def _write_table(path: Path, files: Sequence[str], captioned: Mapping[str, Captioned]) -> None:
@@ -57,10 +62,8 @@ def _members(source: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Name in the pack and bytes of each picture, whose beginning says that it is one; the images stage decodes it."""
     for image_id, file in enumerate(progress(files, "pack", "picture"), start=1):
         path = source / file
-        data = path.read_bytes()
+        data = pictures.contents(path)
         refuse_pointer(path, data)
-        if len(data) > MEMBER_BYTES:
-            raise UserError(f"{path} has more than {MEMBER_BYTES >> 20} MiB: scale it down")
         try:
             opened(data).close()
         except UnfitError as error:

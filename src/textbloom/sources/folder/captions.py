@@ -1,13 +1,14 @@
 """The captions of a person's own pictures, in either of two forms: one captions.csv, or a .txt beside each picture."""
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from textbloom.core.errors import UserError
-from textbloom.data.captions import normalise, parse
+from textbloom.data.captions import lines, normalise, parse
 from textbloom.sources.folder import table
-from textbloom.sources.folder.pictures import composed, stem
+from textbloom.sources.folder.pictures import composed, contents, stem
 
 TABLE = "captions.csv"
 
@@ -42,7 +43,7 @@ def read(folder: Path, pictures: Sequence[str], names: Collection[str]) -> dict[
     rivals = [*tables, *(texts[each] for each in sorted(of_pictures & set(texts)))]
     if len(rivals) > 1:
         raise UserError(f"{folder}: both {rivals[0]} and {rivals[1]} caption a picture: keep one of the two")
-    return _from_table(folder / tables[0], pictures)
+    return _from_table(folder / tables[0], pictures, names)
 
 
 def _class_of(picture: str) -> str:
@@ -59,9 +60,15 @@ def _from_texts(
     for picture, text in beside.items():
         if text is None:
             raise UserError(f"{folder / picture} has no caption: {_mend(picture, pictures, names)}")
-        found[picture] = Captioned(parse((folder / text).read_bytes(), str(folder / text)), _class_of(picture))
+        data, where = contents(folder / text), str(folder / text)
+        for number, line in enumerate(lines(data, where), start=1):
+            _refuse_lost(line, f"{where}: line {number}")
+        found[picture] = Captioned(parse(data, where), _class_of(picture))
     alone = sorted(set(texts.values()) - set(beside.values()))
     if alone:
+        unread = [name for name in sorted(names) if stem(name) == stem(alone[0]) and name != alone[0]]
+        if unread:
+            raise UserError(f"{folder / unread[0]} is of a kind that is not read: convert it to JPEG")
         raise UserError(f"{folder / alone[0]} has no picture of its name: add the picture, or take the text away")
     return found
 
@@ -77,14 +84,16 @@ def _mend(picture: str, pictures: Sequence[str], names: Collection[str]) -> str:
     return f"write {text} beside it, one caption a line, or give the folder a {TABLE}"
 
 
-def _from_table(path: Path, pictures: Sequence[str]) -> dict[str, Captioned]:
+def _from_table(path: Path, pictures: Sequence[str], names: Collection[str]) -> dict[str, Captioned]:
     known = {composed(picture): picture for picture in pictures}
     found: dict[str, Captioned] = {}
     for where, row in table.rows(path):
         file = composed(row["file"].strip().replace("\\", "/"))
         picture = known.get(str(PurePosixPath(file)))
         if picture is None:
-            raise UserError(f"{where}: the folder has no picture {file!r}: {_mend_of_row(path.parent, file, known)}")
+            mend = _mend_of_row(path.parent, file, known, names)
+            raise UserError(f"{where}: the folder has no picture {file[:60]!r}: {mend}")
+        _refuse_lost(row["caption"], where)
         caption = normalise(row["caption"])
         if not caption:
             raise UserError(f"{where}: {file} has an empty caption: write one, or remove the line")
@@ -99,8 +108,20 @@ def _from_table(path: Path, pictures: Sequence[str]) -> dict[str, Captioned]:
     return found
 
 
-def _mend_of_row(folder: Path, file: str, known: Collection[str]) -> str:
-    alike = [name for name in known if name.lower() == file.lower()]
+def _refuse_lost(text: str, where: str) -> None:
+    """Raise UserError for U+FFFD, which a program leaves for what it could not read."""
+    if "\ufffd" in text:
+        raise UserError(f"{where}: letters were lost where it says \ufffd, in another program: write them again")
+
+
+def _mend_of_row(folder: Path, file: str, known: Collection[str], names: Collection[str]) -> str:
+    within = os.path.relpath(folder / file, folder)  # /home/me/pictures/a.jpg and b/../a.jpg are a.jpg
+    named = os.path.splitext(within)[0]
+    alike = [name for name in known if name.lower() == within.lower() or os.path.splitext(name)[0] == named]
     if alike:
         return f"write {alike[0]!r}, as in the folder"
-    return "convert the file to JPEG" if (folder / file).is_file() else "add it, or remove the line"
+    if within in map(composed, names):
+        return "convert the file to JPEG"
+    if any(part.startswith(".") for part in within.split("/") if part not in (".", "..")):
+        return "rename it, for what begins with a dot is passed over"
+    return "add it, or remove the line"

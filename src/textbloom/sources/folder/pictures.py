@@ -6,12 +6,17 @@ from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 from textbloom.core.errors import UserError
+from textbloom.data.archives import MEMBER_BYTES
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".webp", ".avif",
+    ".tif", ".tiff", ".bmp", ".gif",
+)  # fmt: skip
 # Pictures too, of telephones, cameras and drawing programs, but of kinds that are not read.
 OTHERS = (
-    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
-    ".psd", ".xcf", ".svg", ".tga", ".ppm", ".pgm",
+    ".heic", ".heif", ".hif", ".jxl", ".jp2", ".jpf", ".jpx", ".j2k", ".jxr", ".dng", ".cr2", ".cr3", ".nef", ".nrw",
+    ".arw", ".srw", ".orf", ".rw2", ".rwl", ".raf", ".pef", ".x3f", ".3fr", ".iiq", ".psd", ".psb", ".xcf", ".svg",
+    ".eps", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".dib", ".ico", ".exr", ".hdr",
 )  # fmt: skip
 
 
@@ -22,6 +27,9 @@ def find(source: Path, names: Iterable[str]) -> list[str]:
     UserError, naming them, for others, for a folder without pictures, and for two pictures whose names read the same.
     """
     names = sorted(names, key=composed)
+    for name in names:
+        if "\r" in name:  # which a table would part into two lines
+            raise UserError(f"{source}: {name!r} has a line end in its name: rename it")
     pictures = [name for name in names if is_picture(name)]
     read = {stem(name) for name in pictures}
     unread = [name for name in names if _suffix(name) in OTHERS and stem(name) not in read]
@@ -45,6 +53,13 @@ def find(source: Path, names: Iterable[str]) -> list[str]:
 def is_picture(name: str) -> bool:
     """Whether a file is read as a picture."""
     return _suffix(name) in SUFFIXES
+
+
+def contents(path: Path) -> bytes:
+    """A file's bytes. Raises UserError for more than a picture or its captions have, before they are read."""
+    if path.stat().st_size > MEMBER_BYTES:
+        raise UserError(f"{path} has more than {MEMBER_BYTES >> 20} MiB: scale the picture down, or part the text")
+    return path.read_bytes()
 
 
 def composed(name: str) -> str:
