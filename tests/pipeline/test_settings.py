@@ -203,14 +203,18 @@ def test_a_run_that_is_stopped_puts_the_earlier_outputs_back(folder, number):
 
 def test_what_a_killed_run_had_from_before_it_comes_back_even_when_the_next_one_fails(folder):
     folder.make("repro")
+    half = folder.path / "plots/.partial-samples.png"  # as a kill while it was written leaves it
+    half.write_text("half")
     running = folder.slow(*MAKE, "SET=evaluate.samples=200")
     assert not (folder.path / "metrics/eval.json").exists()
+    half.unlink()  # as the stage that writes it whole does
     os.killpg(running.pid, signal.SIGKILL)
     folder.finish(running)
     (folder.path / "broken").touch()
     folder.make("repro", fails=True)
     assert folder.text("metrics/eval.json").startswith("evaluate of seed 1")
     assert folder.text("plots/samples.png").startswith("sample of seed 1")
+    assert not half.exists()
 
 
 def test_no_settings_are_written_while_what_a_killed_make_left_goes_on(folder):

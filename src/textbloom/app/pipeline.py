@@ -90,7 +90,7 @@ def repro(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]
         shutil.rmtree(EARLIER, ignore_errors=True)
         for folder in ("metrics", "plots"):
             if Path(folder).is_dir():
-                shutil.copytree(folder, EARLIER / folder)
+                shutil.copytree(folder, EARLIER / folder, ignore=shutil.ignore_patterns(".partial-*"))
         locks.share(lock)  # the stages hold it too
         status = _dvc("repro", *arguments, holds=lock)
         if status:
