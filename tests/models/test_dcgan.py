@@ -75,6 +75,20 @@ def test_the_layers_are_those_of_the_specification(size):
         assert (text[0].in_features, text[0].out_features, text[2].negative_slope) == (768, 256, 0.2)
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_courses_questions_have_their_answers(size):
+    generator, discriminator = build(size)
+    used = {type(layer) for network in (generator, discriminator) for layer in network.modules()}
+    # Which layers are not used? None that pools or enlarges, for strides do that, and none that drops out.
+    assert not used & {nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample, nn.Dropout, nn.Dropout2d}
+    # How many channels does the discriminator's last convolution take? Those of the picture and of the text.
+    assert discriminator.judge.in_channels == 8 * 128 + 256 == 1280
+    # What are the text's dimensions? 768 from the encoder, 256 beside 100 of noise in the generator.
+    assert generator.text[0].in_features == discriminator.text[0].in_features == 768
+    first = next(layer for layer in generator.picture.modules() if isinstance(layer, nn.ConvTranspose2d))
+    assert first.in_channels == 100 + 256 == 356
+
+
 @pytest.mark.parametrize(("size", "blocks"), [(64, 0), (128, 1)])
 def test_the_weights_add_up(size, blocks):
     f, z, p, d = 128, 100, 256, 768
