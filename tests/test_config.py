@@ -1,5 +1,6 @@
 """params.yaml is read once, by types, and refused by the key's name."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -278,6 +279,8 @@ def test_a_file_without_a_section_is_refused_when_the_section_is_set(project):
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- seed\n", "seed\n"])
 def test_a_preset_that_sets_nothing_is_refused(project, text):
+    (project / "presets").unlink()  # a link to the real ones
+    shutil.copytree(ROOT / "presets", project / "presets")
     (project / "presets/mine.yaml").write_text(text)
     with pytest.raises(UserError, match=r"presets/mine\.yaml: sets nothing"):
         config.apply("mine", [])

@@ -141,10 +141,10 @@ def test_a_data_set_goes_through_the_data_stages(copy: Project):
     for name in ("download", "captions", "images"):
         run_stage(copy, name)
     captions = copy.text("data/captions.csv").splitlines()
-    assert len(captions) == 201
-    assert captions[1].endswith(",0,a red square")
+    assert len(captions) == 601
+    assert captions[1].endswith(",0,a red square of 65 pixels")
     images = copy.folder / config.IMAGES
-    assert shape_of(images, "images") == (200, 3, 64, 64)
+    assert shape_of(images, "images") == (600, 3, 64, 64)
     assert load_tensors(images)["images"][0].flatten(1).float().mean(1).tolist() == [255, 0, 0]
 
 
