@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             seconds = _seconds(run, steps, device)
             if turn > 0:  # in the first the process still takes its memory from the system
                 rates[way].append(steps * options.batch / seconds)
-    autocast = ours.trainer.recipe.autocast or torch.float32
+    autocast = ours.trainer.autocast or torch.float32
     with FlopCounterMode(display=False) as counter:
         ours(1)
     flop = counter.get_total_flops() / options.batch
