@@ -440,7 +440,7 @@ def _yaml(text: str, source: str, reader: YAML | None = None) -> Any:
     # YAML 1.2, as DVC reads the file: 010 is ten, 1e-5 a number, a key that stands twice an error.
     try:
         return (reader or YAML(typ="safe")).load(text)
-    # All but the first of what cannot be: a date or a number, an explicit type, brackets in brackets without end.
+    # ValueError: of a date or a number that cannot be; LookupError: of a type; RecursionError: brackets without end.
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
 
@@ -462,9 +462,15 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
     raise UserError(f"{source}: {key}: expected {wanted}, got {first['input']!r}")
 
 
-def apply(preset: str | None, overrides: Iterable[str], path: Path = PARAMS) -> None:
-    """Write `changed` into params.yaml, or nothing unless the result is valid."""
+def apply(
+    preset: str | None,
+    overrides: Iterable[str],
+    path: Path = PARAMS,
+    check: Callable[[Params], None] = lambda params: None,
+) -> None:
+    """Write `changed` into params.yaml, or nothing unless the result is valid and `check` raises nothing of it."""
     text = changed(preset, overrides, path)
+    check(parse(text, str(path)))
     write_text(path, text)
 
 

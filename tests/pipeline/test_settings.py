@@ -1,5 +1,6 @@
 """Settings and results belong together: nothing is recorded, or stays, that is not of the run it seems to be of."""
 
+import json
 import os
 import re
 import shlex
@@ -347,6 +348,31 @@ def test_what_dvc_could_not_read_of_a_folder_is_named_before_it_tries(tmp_path, 
     assert str(caught.value).isprintable() and str(caught.value).encode()
 
 
+def test_all_that_stages_write_is_known_as_such():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    kinds = ("outs", "metrics", "plots")
+    listed = [out for stage in stages for kind in kinds for out in stage.get("do", stage).get(kind, [])]
+    for out in (Path(next(iter(out)) if isinstance(out, dict) else out) for out in listed):
+        assert any(out.is_relative_to(made) for made in pipeline.MADE), out
+
+
+def test_what_a_run_notes_is_its_own_whatever_an_earlier_one_has_left(folder):
+    noted = folder.path / "metrics/provenance/train.json"
+    noted.parent.mkdir(parents=True)
+    for earlier in ('{"seconds": 1,', '{"gpu_memory_mib": 9999}', "[1]"):
+        noted.write_text(earlier)
+        folder.run("dvc", "repro", "--force", "--single-item", "train")
+        assert set(json.loads(noted.read_text())) == {"seconds", "memory_mib"}
+
+
+def test_a_pipeline_file_that_is_another_at_the_end_of_a_stage_is_named(folder):
+    running = folder.slow(*MAKE)
+    (folder.path / "dvc.yaml").write_text(PIPELINE.replace("  train:", "  fit:"))
+    (folder.path / "slow").unlink()
+    said = running.communicate()[0]
+    assert "error: dvc.yaml: has no stage train any more: bring back" in said and "Traceback" not in said
+
+
 @pytest.mark.parametrize("path", [".", "", "..", "data", "data/raw/folder/mine", "models", "plots", "metrics"])
 def test_pictures_that_lie_in_what_the_pipeline_writes_or_hold_it_are_refused(tmp_path, monkeypatch, path):
     shutil.copy(ROOT / "params.yaml", tmp_path)
@@ -375,7 +401,7 @@ def test_a_shell_takes_nothing_in_the_settings_for_its_own(folder):
     assert yaml.safe_load(folder.text("params.yaml"))["data"]["mirror"] == odd
     assert not (folder.path / "ran").exists()
     said = folder.make("repro", "SET=data.mirror=it's", fails=True)
-    assert 'error: SET: no closing quotation, in "data.mirror=it\'s": close it' in said
+    assert 'error: SET: No closing quotation in "data.mirror=it\'s": close it' in said
     assert "error: preset 'a b' is unknown" in folder.make("repro", "PRESET=a b", fails=True)
 
 
@@ -383,9 +409,7 @@ def test_where_git_or_dvc_cannot_be_asked_the_mend_is_said(folder, tmp_path, mon
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     said = folder.make("exp", "PRESET=drawn-plain", fails=True)
-    assert f"error: Git does not trust this checkout, .* --add safe.directory {folder.path}`" in said.replace(
-        "for another user owns it: `git config --global", ".*"
-    )
+    assert "error: Git does not trust this checkout" in said and f"--add safe.directory {folder.path}`" in said
     monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
     umlaut = folder.path.rename(folder.path.with_name("pr\u00fcfung"))
     said = Folder(umlaut).make("exp", "PRESET=drawn-plain", fails=True)

@@ -41,12 +41,10 @@ def settings() -> Iterator[IO[str]]:
 
 def write(preset: str | None, overrides: Sequence[str]) -> None:
     """Write a preset and `key=value` overrides into params.yaml, if any, and check what it says then."""
-    if not (preset or overrides):
+    if preset or overrides:
+        config.apply(preset or None, overrides, check=_check)
+    else:
         _check(config.load())
-        return
-    text = config.changed(preset or None, overrides)
-    _check(config.parse(text, str(config.PARAMS)))
-    write_text(config.PARAMS, text)
 
 
 def _check(p: config.Params) -> None:
@@ -232,9 +230,7 @@ def words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise UserError(
-            f"SET: {str(error)[0].lower()}{str(error)[1:]}, in {text!r}: close it, or put a \\ before it"
-        ) from None
+        raise UserError(f"SET: {error} in {text!r}: close it, or put a \\ before it") from None
 
 
 def main() -> None:
