@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -149,6 +150,18 @@ def test_failures_for_people_are_one_line_and_a_non_zero_exit(error, said):
         errors.run(raising(error))
     assert str(stopped.value).startswith(said)
     assert "\n" not in str(stopped.value)
+
+
+def test_a_reader_of_the_output_who_has_had_enough_is_no_failure():
+    talk = "from textbloom.core import errors\nerrors.run(lambda: print('a flower\\n' * {lines}))"
+    for lines in (1, 100_000):  # what is written at the end, and before it
+        running = subprocess.Popen(
+            [sys.executable, "-c", talk.format(lines=lines)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert running.stdout is not None
+        running.stdout.close()
+        assert running.communicate()[1] == ""
+        assert running.returncode == 128 + signal.SIGPIPE
 
 
 def test_a_fault_of_our_own_is_not_hidden():

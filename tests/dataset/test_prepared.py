@@ -79,7 +79,7 @@ def test_files_that_do_not_belong_together_are_refused(files):
 
 def test_a_split_without_pictures_is_refused(files):
     files.write(["train"] * 3)
-    with pytest.raises(UserError, match=r"captions\.csv has no image of split val or test: raise data\.limit"):
+    with pytest.raises(UserError, match=r"captions\.csv has no image of split val or test: take more pictures"):
         prepared.load(*files.all, splits=("val", "test"))
 
 

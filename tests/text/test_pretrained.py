@@ -259,6 +259,14 @@ def test_a_folder_that_is_no_encoder_is_refused_by_the_key(tmp_path):
         load_local(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "config_sentence_transformers.json"])
+@pytest.mark.parametrize("content", ["[]", "5"])
+def test_settings_of_another_form_are_refused(copied, name, content):
+    (copied / name).write_text(content)
+    with pytest.raises(UserError, match=r"is not the folder of an encoder.*encoder\.path"):
+        load_local(copied)
+
+
 def test_a_folder_without_its_tokenizer_is_refused(copied):
     for name in ("tokenizer.json", "vocab.txt"):
         (copied / name).unlink()

@@ -112,6 +112,13 @@ def test_captions_that_differ_by_capitals_alone_may_have_one_vector(request, cap
     assert capsys.readouterr().err == ""
 
 
+def test_a_letter_whose_accent_is_not_read_is_told_and_must_not_be_the_difference(minilm, capsys):
+    minilm.check(["hoa trắng", "a red flower"])
+    assert "captions: 1 of 2 hold what the encoder does not know: ắ\n" in capsys.readouterr().err
+    message = "caption 2, 'an ete rose' would get the vector of caption 1, 'an été rose', for the encoder skips nothing"
+    refused(minilm, ["an été rose", "an ete rose"], f"{message} of it and 'é é' of the other: write them in words")
+
+
 def test_rare_words_are_left_out_of_a_bag_by_design(words, capsys):
     words.check(["a red flower", "a mauve flower"])
     assert capsys.readouterr().err == ""

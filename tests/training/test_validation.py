@@ -89,7 +89,7 @@ def test_of_many_held_out_pictures_some_are_chosen_and_too_few_are_refused():
     assert len(chosen) == validation.MOST and (chosen.image_ids[1:] > chosen.image_ids[:-1]).all()
     other = validation.choose(tiny_training.prepared(validation.MOST + 40), seed=2)
     assert (chosen.image_ids != other.image_ids).any()
-    with pytest.raises(UserError, match=r"train\.evaluate_every: 19 val pictures are too few .*; raise data\.limit"):
+    with pytest.raises(UserError, match=r"train\.evaluate_every: 19 val pictures are too few .*; take more pictures"):
         validation.choose(tiny_training.prepared(19), seed=1)
 
 

@@ -1,6 +1,8 @@
 """Failures meant for a person: one line that names the thing and the mend."""
 
 import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -12,6 +14,9 @@ MENDS = {
     errno.EMFILE: "raise the limit (`ulimit -n 4096`) and run again",
 }
 
+# For a stage that does not know what data set it reads.
+MORE_PICTURES = "take more pictures (a higher data.limit or drawn.count, or more in data.path)"
+
 
 class UserError(Exception):
     """Bad input. The message is one line: what is wrong with which file, row or key, and the mend."""
@@ -21,6 +26,10 @@ def run(main: Callable[[], None]) -> None:
     """Run an entry point; a UserError, or what the system refuses, becomes one line on stderr and exit status 1."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest when it ends
+        sys.exit(128 + signal.SIGPIPE)
     except UserError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:

@@ -41,7 +41,7 @@ if "OMP_NUM_THREADS" not in os.environ:
 if platform.libc_ver()[0] == "glibc":
     _MMAP_MAX, _TRIM_THRESHOLD = -4, -1
     ctypes.CDLL(None).mallopt(_MMAP_MAX, 0)
-    ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, -1)  # never
 
 
 def device() -> torch.device:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textbloom.core import tables
-from textbloom.core.errors import UserError
+from textbloom.core.errors import MORE_PICTURES, UserError
 from textbloom.core.tensors import load_image_ids, load_tensors
 
 
@@ -151,9 +151,7 @@ def load(captions: Path, images: Path, image_ids: Path, embeddings: Path, splits
 
     kept = rows[rows["split"].isin(list(splits))]
     if kept.empty:
-        raise UserError(
-            f"{captions} has no image of split {' or '.join(splits)}: raise data.limit or change data.split"
-        )
+        raise UserError(f"{captions} has no image of split {' or '.join(splits)}: {MORE_PICTURES} or change data.split")
     # Lists made by pandas' groups would take minutes for a million images.
     kept_ids, first_row, counts = np.unique(kept["image_id"].to_numpy(), return_index=True, return_counts=True)
     stored = {name: Pictures(of, torch.from_numpy(np.searchsorted(ids, kept_ids))) for name, of in pictures.items()}

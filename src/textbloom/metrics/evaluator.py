@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textbloom.core.errors import UserError
+from textbloom.core.errors import MORE_PICTURES, UserError
 from textbloom.dataset.eval_split import EvalSplit
 from textbloom.features import inception
 from textbloom.features.extractor import Extractor, Features
@@ -82,8 +82,7 @@ class Evaluator:
         for name, pictures in zip(names, (split.pictures, split.others), strict=True):
             if len(pictures) < samples:
                 raise UserError(
-                    f"evaluate.samples: {samples} is more than the {len(pictures)} {name}; lower it, or raise "
-                    "data.limit or drawn.count"
+                    f"evaluate.samples: {samples} is more than the {len(pictures)} {name}; lower it, or {MORE_PICTURES}"
                 )
         if len(split.others) > OTHERS:
             chosen = some(len(split.others), OTHERS, seed, "other pictures").sort().values

@@ -15,7 +15,7 @@ from scipy.stats import hypergeom
 from torch import Tensor
 from torch.nn import functional
 
-from textbloom.core.errors import UserError
+from textbloom.core.errors import MORE_PICTURES, UserError
 from textbloom.core.seeding import generator_for
 from textbloom.metrics.evaluation import Evaluation, Values, mean_of
 
@@ -106,8 +106,7 @@ def choices(probe: Probe, texts: Sequence[str], embeddings: Tensor) -> Choices:
     _, first, own = np.unique(np.array(texts, dtype=object), return_index=True, return_inverse=True)
     if len(first) < AMONG:
         raise UserError(
-            f"retrieval needs {AMONG} different captions, the side that is compared has {len(first)}: "
-            "raise data.limit or drawn.count"
+            f"retrieval needs {AMONG} different captions, the side that is compared has {len(first)}: " + MORE_PICTURES
         )
     return Choices(probe.texts(embeddings[torch.from_numpy(first)]), torch.from_numpy(own))
 

@@ -1,7 +1,9 @@
 """Frozen sentence encoders that others have trained: captions to vectors, from pinned weights."""
 
 import os
+import re
 import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from textbloom.text.model_folder import ModelFolder, inspect
 from textbloom.text.reading import Reading
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_ACCENTED = re.compile(r"\w[\u0300-\u036f]+")  # in a decomposed text
 _TOKENIZED_AT_ONCE = 1024  # captions; they are padded to the longest among them
 _FITTING = (
     0.97  # the least share of a model's tokens that its tokenizer has: models round their number up, by 2 % at most
@@ -66,11 +69,11 @@ class PretrainedEncoder(TextEncoder):
             found = tokenizer(some, return_offsets_mapping=True, **whole)
             for caption, tokens, places in zip(some, found["input_ids"], found["offset_mapping"], strict=True):
                 read = zip(tokens[:room], places[:room], strict=True)
-                unknown = [place for token, place in read if token == tokenizer.unk_token_id]
+                unknown = [caption[first:last] for token, (first, last) in read if token == tokenizer.unk_token_id]
                 yield Reading(
                     tokens=tuple(tokens[:room]),
                     cut=caption[places[room][0] :] if len(tokens) > room else "",
-                    unknown=tuple(caption[first:last] for first, last in unknown),
+                    unknown=(*unknown, *_without_accent(caption, tokenizer.backend_tokenizer.normalizer)),
                     blank=len(unknown) == len(tokens[:room]),
                 )
 
@@ -146,7 +149,16 @@ def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
         model = SentenceTransformer(str(folder.path), device=str(on), local_files_only=True, model_kwargs=weights)
         _refuse_unfilled(model, folder, weights)
         _refuse_strange_tokenizer(model)
-    except (OSError, ValueError, RuntimeError, LookupError, TypeError, ImportError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder.path} is not the folder of an encoder ({reason}): correct encoder.path") from None
     model.eval()
@@ -189,6 +201,13 @@ def _pool_bilinearly(model: Any, layers: int) -> None:
     del stack[layers:]
     del model[1:]
     model.append(BilinearPooling(language_model.config.hidden_size).to(model.device))
+
+
+def _without_accent(caption: str, normalizer: Any) -> list[str]:
+    """The letters of which the tokenizer reads only the one below the accent."""
+    accented = _ACCENTED.findall(unicodedata.normalize("NFD", caption.lower()))
+    read = unicodedata.normalize("NFD", normalizer.normalize_str(caption) if normalizer else caption).lower()
+    return [unicodedata.normalize("NFC", letter) for letter in accented if letter not in read]
 
 
 def _widen(_module: Any, _inputs: Any, features: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ class Reading(NamedTuple):
 
     tokens: captions of equal ones get one vector.
     cut: the end of the caption, beyond the encoder's limit.
-    unknown: what in the caption has no token of its own.
+    unknown: what in the caption has no token of its own, or only that of the letter without its accent.
     blank: whether nothing of it is known.
     """
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from textbloom.core.errors import UserError
+from textbloom.core.errors import MORE_PICTURES, UserError
 from textbloom.core.seeding import generator_for
 from textbloom.dataset.prepared import Pictures, Prepared, reduced
 from textbloom.training import augmentation
@@ -50,8 +50,8 @@ class Batches:
     ) -> None:
         if len(prepared) < batch_size:
             raise UserError(
-                f"{section}.batch_size: {batch_size} is more than the {len(prepared)} training pictures; lower it "
-                "or raise data.limit"
+                f"{section}.batch_size: {batch_size} is more than the {len(prepared)} training pictures; lower it, "
+                f"or {MORE_PICTURES}"
             )
         self._count = len(prepared)
         pictures = prepared.larger or prepared.images

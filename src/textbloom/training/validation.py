@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from textbloom.core.errors import UserError
+from textbloom.core.errors import MORE_PICTURES, UserError
 from textbloom.core.seeding import generator_for
 from textbloom.dataset.prepared import Prepared
 
@@ -36,7 +36,7 @@ def choose(held_out: Prepared, seed: int) -> Prepared:
     if len(held_out) < LEAST:
         raise UserError(
             f"train.evaluate_every: {len(held_out)} val pictures are too few to choose an epoch by, {LEAST} are the "
-            "least; raise data.limit or drawn.count, or set it to null"
+            f"least; {MORE_PICTURES}, or set it to null"
         )
     order = torch.randperm(len(held_out), generator=generator_for(seed, "validation pictures"))
     return held_out.subset(order[:MOST].sort().values)
