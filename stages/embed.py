@@ -10,10 +10,7 @@ from textbloom.text import open_encoder
 def main(p: config.Params) -> None:
     runtime.portable(p.portable)
     captions = read_captions(config.CAPTIONS)["caption"].tolist()
-    e = p.encoder
-    encoder = open_encoder(
-        e.name, e.revision, e.path, e.precision, e.source, e.bilinear_layers, trained=config.TEXT_ENCODER
-    )
+    encoder = open_encoder(**p.encoder.opened_by)
     encoder.check(captions)
     embeddings = encoder.encode(captions, p.encoder.batch_size)
     save_tensors(config.EMBEDDINGS, {"embeddings": embeddings}, {"encoder": encoder.metadata})

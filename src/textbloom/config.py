@@ -161,6 +161,11 @@ class Encoder(Section):
     precision: Precision
     batch_size: Count
 
+    @property
+    def opened_by(self) -> dict[str, Any]:
+        """The keywords of `text.open_encoder`."""
+        return self.model_dump(exclude={"batch_size"}) | {"trained": TEXT_ENCODER}
+
 
 class EncoderTraining(Section):
     epochs: Count

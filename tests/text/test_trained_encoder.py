@@ -29,7 +29,7 @@ def save(folder: Path, name: str) -> TrainedNetwork:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_saved_encoder_opens_with_the_same_vectors_and_saves_the_same_bytes(tmp_path, name):
     saved = save(tmp_path / "one", name)
-    opened = open_encoder(name, None, None, "fp32", "hub", None, trained=tmp_path / "one")
+    opened = open_encoder(name, trained=tmp_path / "one", source="hub")
     assert saved.metadata == opened.metadata
     assert (opened.metadata["name"], len(opened.metadata["sha256"])) == (name, 64)
     assert opened.metadata["pretrained"] == [{"name": "a network", "sha256": "0" * 64}]

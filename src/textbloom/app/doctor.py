@@ -69,9 +69,7 @@ def _settings() -> Iterator[str]:
 
 def _encoder() -> Iterator[str]:
     e = config.load().encoder
-    encoder = open_encoder(
-        e.name, e.revision, e.path, e.precision, e.source, e.bilinear_layers, trained=config.TEXT_ENCODER
-    )
+    encoder = open_encoder(**e.opened_by)
     yield f"text encoder {e.name}, sha256 {encoder.metadata['sha256'][:12]}…"
 
 

@@ -30,22 +30,17 @@ def open_model(name: str) -> TextToImage:
     """
     p = config.load()
     if name == OWN:
-        e = p.encoder
-        encoder = open_encoder(
-            e.name, e.revision, e.path, e.precision, e.source, e.bilinear_layers, trained=config.TEXT_ENCODER
-        )
+        encoder = open_encoder(**p.encoder.opened_by)
         return TextToImage(config.trained(p.evaluate.model), encoder, p.evaluate.generator)
     folder = _folder(name)
     trained_with = read_config(folder)["encoder"]
     # Only pretrained encoders are had by their name; one that was trained with its model lies beside that project's.
     encoder = open_encoder(
         trained_with["name"],
-        None,
-        None,
-        trained_with.get("precision", "auto"),  # one that was trained here has none
-        p.encoder.source,
-        trained_with.get("bilinear_layers"),
         trained=config.TEXT_ENCODER,
+        precision=trained_with.get("precision", "auto"),  # one that was trained here has none
+        source=p.encoder.source,
+        bilinear_layers=trained_with.get("bilinear_layers"),
     )
     return TextToImage(folder, encoder)
 
