@@ -223,7 +223,7 @@ def test_every_kind_of_picture_reaches_the_images_stage(tmp_path):
 
 def test_a_picture_of_a_kind_that_is_not_read_may_lie_beside_one_that_is(mine):
     expected = (packed(mine) / folder.CAPTIONS).read_bytes()
-    fill(mine, {"b.HEIC": b"x", "a/a.cr2": b"x"})
+    fill(mine, {"B.HEIC": b"x", "a/a.cr2": b"x"})
     assert (packed(mine) / folder.CAPTIONS).read_bytes() == expected
 
 
@@ -351,6 +351,10 @@ def test_a_mistake_in_a_table_or_its_pictures_is_named_with_its_mend(mine, mista
         (
             with_file("tulips/b.TXT", "x"),
             r"both tulips/b\.TXT and tulips/b\.txt caption a picture: keep one of the two",
+        ),
+        (
+            with_file("tulips/b.png", b"x"),
+            r"both tulips/b\.jpg and tulips/b\.png are captioned by tulips/b\.txt: keep one of the two",
         ),
         (
             lambda mine: (mine / "tulips/b.txt").rename(mine / "tulips/B.txt"),

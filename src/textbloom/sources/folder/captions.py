@@ -27,8 +27,8 @@ def read(folder: Path, pictures: Sequence[str], names: Collection[str]) -> dict[
     pictures, names: paths of the pictures and of all files, relative to `folder`, with forward slashes. Names match in
     whatever form of Unicode, and captions.csv and .txt in capitals too.
 
-    Raises UserError, naming file and line, for a picture without a caption and a caption without a picture, and where
-    two files caption a picture.
+    Raises UserError, naming file and line, for a picture without a caption and a caption without a picture, where two
+    files caption a picture, and where one .txt captions two.
     """
     texts: dict[str, str] = {}
     of_pictures = set(map(stem, pictures))
@@ -56,10 +56,14 @@ def _from_texts(
     folder: Path, pictures: Sequence[str], texts: dict[str, str], names: Collection[str]
 ) -> dict[str, Captioned]:
     beside = {picture: texts.get(stem(picture)) for picture in pictures}
-    found = {}
+    found: dict[str, Captioned] = {}
+    of_text: dict[str, str] = {}
     for picture, text in beside.items():
         if text is None:
             raise UserError(f"{folder / picture} has no caption: {_mend(picture, pictures, names)}")
+        other = of_text.setdefault(text, picture)
+        if other != picture:  # one photo in two forms, which might be learned from and measured by
+            raise UserError(f"{folder}: both {other} and {picture} are captioned by {text}: keep one of the two")
         data, where = contents(folder / text), str(folder / text)
         for number, line in enumerate(lines(data, where), start=1):
             _refuse_lost(line, f"{where}: line {number}")

@@ -23,7 +23,7 @@ OTHERS = (
 def find(source: Path, names: Iterable[str]) -> list[str]:
     """The pictures among the files of `source`, given by their paths in it, sorted.
 
-    A picture of a kind that is not read may lie beside a copy that is: the photo IMG_1.HEIC beside IMG_1.jpg. Raises
+    A picture of a kind that is not read may lie beside a copy that is: the photo IMG_1.HEIC beside img_1.jpg. Raises
     UserError, naming them, for others, for a folder without pictures, and for two pictures whose names read the same.
     """
     names = sorted(names, key=composed)
@@ -31,8 +31,8 @@ def find(source: Path, names: Iterable[str]) -> list[str]:
         if "\r" in name:  # which a table would part into two lines
             raise UserError(f"{source}: {name!r} has a line end in its name: rename it")
     pictures = [name for name in names if is_picture(name)]
-    read = {stem(name) for name in pictures}
-    unread = [name for name in names if _suffix(name) in OTHERS and stem(name) not in read]
+    read = {stem(name).lower() for name in pictures}
+    unread = [name for name in names if _suffix(name) in OTHERS and stem(name).lower() not in read]
     if unread:
         more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
         raise UserError(
