@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from textbloom.core import resume
+from textbloom.core import locks, resume
 from textbloom.core.errors import UserError
 
 
@@ -44,19 +44,24 @@ def test_a_run_has_a_folder_by_its_settings_the_bytes_of_its_data_and_the_source
     assert len({first, *others}) == 5
 
 
-def test_a_second_process_is_told_who_trains(tmp_path):
+def test_a_second_process_says_who_trains_and_waits_for_it(tmp_path):
+    folder = tmp_path / "run"
     code = "import sys; from pathlib import Path; from textbloom.core import resume\n"
-    code += "with resume.lock(Path(sys.argv[1])): pass"
+    code += "with resume.lock(Path(sys.argv[1])): print(Path(sys.argv[2]).read_text())"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with resume.lock(tmp_path):
-        other = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert other.returncode != 0
-    said = re.search(rf"process {os.getpid()} on \S+ since (\S+ \S+) already trains", other.stderr)
-    assert said is not None
-    assert abs(datetime.now().astimezone() - datetime.fromisoformat(said[1])) < timedelta(minutes=1)
-    with resume.lock(tmp_path):  # the lock ended with its block
-        pass
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path / "result")]
+    with resume.lock(folder):
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        assert other.stderr is not None
+        said = other.stderr.readline()
+        (tmp_path / "result").write_text("trained")
+        resume.remove(folder)
+    assert (other.communicate(), other.returncode) == (("trained\n", ""), 0)
+    named = re.search(
+        rf"process {os.getpid()} on \S+ since (\S+ \S+) already trains this very run; this one waits for it\n", said
+    )
+    assert named is not None
+    assert abs(datetime.now().astimezone() - datetime.fromisoformat(named[1])) < timedelta(minutes=1)
 
 
 def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
@@ -69,9 +74,9 @@ def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_taken_anew(tmp_path, m
 
     monkeypatch.setattr(fcntl, "flock", after_the_holder_removes_it)
     with (
-        resume.lock(folder),
-        pytest.raises(UserError, match=f"process {os.getpid()} on .* since"),
-        resume.lock(folder),
+        locks.alone(folder / "lock", "trains"),
+        pytest.raises(UserError, match=f"process {os.getpid()} on .* since .* trains; wait for it or end it"),
+        locks.alone(folder / "lock", "trains"),
     ):
         raise AssertionError("two hold the folder")
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,12 +15,13 @@ from textbloom.core.errors import UserError
 
 
 @contextmanager
-def alone(path: Path, does: str) -> Iterator[IO[str]]:
+def alone(path: Path, does: str, wait: bool = False) -> Iterator[IO[str]]:
     """Hold `path` alone; where another process holds it, a UserError names that one and what it `does`.
 
-    `share` lets others hold it together with this one from then on.
+    With `wait` this is only said on stderr, and this process waits. `share` lets others hold it together with this one
+    from then on.
     """
-    with _held(path, fcntl.LOCK_EX | fcntl.LOCK_NB, does) as file:
+    with _held(path, fcntl.LOCK_EX | fcntl.LOCK_NB, does, wait) as file:
         yield file
 
 
@@ -36,7 +38,7 @@ def share(file: IO[str]) -> None:
 
 
 @contextmanager
-def _held(path: Path, how: int, does: str) -> Iterator[IO[str]]:
+def _held(path: Path, how: int, does: str, wait: bool = False) -> Iterator[IO[str]]:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -48,9 +50,11 @@ def _held(path: Path, how: int, does: str) -> Iterator[IO[str]]:
                 fcntl.flock(file, how)
             except BlockingIOError:
                 file.seek(0)
-                raise UserError(
-                    f"{path.parent}: process {file.read() or '(unknown)'} {does}; wait for it or end it"
-                ) from None
+                holder = f"{path.parent}: process {file.read() or '(unknown)'} {does}"
+                if not wait:
+                    raise UserError(f"{holder}; wait for it or end it") from None
+                print(f"{holder}; this one waits for it", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                     raise

@@ -36,11 +36,12 @@ def resume_folder(root: Path, settings: Any, files: Sequence[Path], rooms: Seque
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Reserve a run's folder for this process; a second process gets a UserError that names the first.
+    """Reserve a run's folder for this process; a second process says on stderr which is the first, and waits for it.
 
-    The kernel keeps the lock, so it ends with the process, however that ends. `remove` the folder only under it.
+    So two experiments may have one stage in common. The kernel keeps the lock, so it ends with the process, however
+    that ends. `remove` the folder only under it.
     """
-    with locks.alone(folder / "lock", "already trains this very run"):
+    with locks.alone(folder / "lock", "already trains this very run", wait=True):
         yield
 
 
