@@ -23,11 +23,10 @@ from textbloom.app import compare
 from textbloom.core import errors
 from textbloom.core.files import replacing
 from textbloom.core.seeding import seed_for
-from textbloom.features import efficientnet, perceptual
+from textbloom.features import efficientnet
 from textbloom.metrics import diversity, fidelity, memorisation, petal_number, retrieval
 from textbloom.metrics.colour_accuracy import Palette, ring
 from textbloom.metrics.evaluation import Evaluation, mean_of
-from textbloom.metrics.intervals import interval
 from textbloom.sampling.generator import load_generator
 
 GENERATOR = config.SHIPPED / "drawn-textbloom"
@@ -160,14 +159,14 @@ def ranks(e: Evaluation) -> Figure:
     real = e.real
     probe = retrieval.fit_probe(real.other_features.features, real.other_texts, real.seed)
     texts = real.split.pictures.first_captions
-    captions = retrieval.choices(probe, texts, real.texts)
-    different = [texts[int((captions.own == number).nonzero()[0])] for number in range(len(captions.vectors))]
-    fits = probe.pictures(e.features.features) @ captions.vectors.T
+    captions, row_of = retrieval.choices(probe, texts, real.texts)
+    different = [texts[int((row_of == number).nonzero()[0])] for number in range(len(captions))]
+    fits = probe.pictures(e.features.features) @ captions.T
     figure = Figure(figsize=(9, 5), layout="constrained")
     stream = torch.Generator().manual_seed(real.seed)
     lists = []
     for picture, row in enumerate(real.rows.tolist()):
-        own = int(captions.own[row])
+        own = int(row_of[row])
         others = torch.randperm(len(different), generator=stream).tolist()
         among = [own, *[number for number in others if number != own]][: retrieval.AMONG]
         best = sorted(among, key=lambda number: -float(fits[picture, number]))
@@ -224,8 +223,11 @@ def variety(e: Evaluation) -> Figure:
 
 @torch.inference_mode()
 def differences(one: Tensor, other: Tensor) -> Tensor:
-    """`perceptual`'s squared distance of two pictures uint8 [3, S, S] by place, [S, S], before the mean over places."""
-    network = efficientnet.scales(perceptual.NETWORK)[0]
+    """The squared distance of `diversity.perceptual_vectors` by place, before the mean over places, [S, S].
+
+    Of two pictures uint8 [3, S, S].
+    """
+    network = efficientnet.scales(diversity.NETWORK)[0]
     total = torch.zeros(1, 1, *one.shape[1:])
     for maps in network(efficientnet.prepare(torch.stack([one, other]), 128)):
         unit = functional.normalize(maps, dim=1)
@@ -356,7 +358,7 @@ def resampled(e: Evaluation) -> Figure:
     for cell, count in zip(right.subplots(2, 1, sharex=True), (30, len(hits)), strict=True):
         some = hits[:count].double()
         means = torch.stack([some[torch.randint(count, (count,), generator=stream)].mean() for _ in range(RESAMPLES)])
-        low, high = interval(mean_of(some), e.real.seed)
+        low, high = mean_of(some).interval(e.real.seed)
         cell.hist(means, torch.linspace(0.6, 1, 61).tolist(), color=GENERATED, alpha=0.7)
         cell.axvspan(low, high, color="#757575", alpha=0.18)
         title = f"{count} pictures drawn again and again: {some.mean():.2f}, 95% interval {low:.2f} to {high:.2f}"

@@ -1,7 +1,6 @@
 """Measure generated pictures against real ones, held out where any are: metrics/eval.json, and its intervals."""
 
 import sys
-import time
 
 import pandas as pd
 from torch import Tensor
@@ -20,7 +19,6 @@ from textbloom.text import pretrained
 
 def main(p: config.Params) -> None:
     runtime.portable(p.portable)
-    started = time.monotonic()
     generator = load_generator(config.trained(p.evaluate.model), p.evaluate.generator)
     judge = extractor.load(p.evaluate.extractor, p.evaluate.weights, p.evaluate.layer)
     evaluator = Evaluator(
@@ -28,7 +26,7 @@ def main(p: config.Params) -> None:
         extractor.read_real_features(config.REAL_FEATURES, judge, generator.size),
         load_image_ids(config.IMAGE_IDS),
         load_eval_split(
-            *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=generator.size
+            config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=generator.size
         ),
         pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
         samples=p.evaluate.samples,
@@ -54,7 +52,7 @@ def main(p: config.Params) -> None:
     ):
         write_text(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     write_json(config.EVAL_METRICS, result.metrics | reduced | {"train_splits": p.train.splits})
-    runtime.record_provenance(config.PROVENANCE / "evaluate.json", seconds=round(time.monotonic() - started, 1))
+    runtime.record_provenance(config.PROVENANCE / "evaluate.json")
 
 
 if __name__ == "__main__":

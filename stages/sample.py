@@ -15,7 +15,7 @@ def main(p: config.Params) -> None:
     folder = config.trained(p.evaluate.model)
     generator = load_generator(folder, p.evaluate.generator)
     split = load_eval_split(
-        *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=seed, size=generator.size
+        config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=seed, size=generator.size
     )
 
     # Interpolation between captions takes two a row, more than a narrow grid shows.

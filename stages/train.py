@@ -27,9 +27,7 @@ def main(p: config.Params) -> None:
         seen = validation.choose(prepared.load(*config.PREPARED, splits=["val"]), p.seed).at(size)
         by = extractor.load(p.train.evaluate_extractor, weights=None, layer=None)
         held_out = validation.Validation(
-            seen.first_embeddings,
-            nearness(by, seen.images.all()),
-            {"name": by.name, "sha256": by.sha256},
+            seen.first_embeddings, nearness(by, seen.images.all()), {"name": by.name, "sha256": by.sha256}
         )
     # What the backbone was stands in config.json under `pretrained`: a generator alone is built without it.
     shape = {"size": size, "embedding_dim": data.embeddings.shape[1]}
@@ -48,11 +46,7 @@ def main(p: config.Params) -> None:
         Networks(generator, discriminator),
         objectives.build(p.model.name, **p.objective.model_dump()),
         {"network": network, "objective": p.objective.model_dump(), **load_metadata(config.EMBEDDINGS)},
-        Settings(
-            section="train",
-            seed=p.seed,
-            **{**p.train.model_dump(exclude={"splits"}), "size": size},
-        ),
+        Settings(section="train", seed=p.seed, **{**p.train.model_dump(exclude={"splits"}), "size": size}),
         data,
         Outputs(config.BASE, config.LOSSES, config.TRAIN_METRICS, config.PROVENANCE / "train.json", config.VALIDATION),
         ranks,

@@ -223,11 +223,11 @@ def test_a_number_is_decimal_as_dvc_reads_it(project):
 
 
 def test_a_list_is_written_beside_its_comment(project):
-    config.apply(None, ["refine.to=[128]", "images.size=128", "train.size=64"])
+    config.apply(None, ["model.widths=[8,16]"])
     text = (project / "params.yaml").read_text(encoding="utf-8")
-    assert config.load().refine.to == [128]
-    assert "  to: [128]  " in text and comments(text) == comments(DEFAULT)
-    config.apply(None, ["refine.to=[]", "images.size=64", "train.size=null"])
+    assert config.load().model.widths == [8, 16]
+    assert "  widths: [8, 16]  " in text and comments(text) == comments(DEFAULT)
+    config.apply(None, ["model.widths=null"])
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
 
 
@@ -235,6 +235,10 @@ def test_a_list_is_written_beside_its_comment(project):
     ("changes", "said"),
     [
         (["refine.to=[128]"], r"refine\.to: .*needs images\.size: 128 and train\.size: 64"),
+        (
+            ["refine.to=[128]", "images.size=128", "train.size=64"],
+            r"refine\.to: model\.name projected-dcgan has no second stage; set it to \[\]",
+        ),
         (["refine.to=[64]"], r"refine\.to"),
         (["evaluate.model=refined"], r"evaluate\.model: refined needs a second stage"),
         (["evaluate.extractor=efficientnet-lite0"], r"evaluate\.extractor: .* shall not judge it; set another one"),
@@ -295,10 +299,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(project):
     ("settings", "message"),
     [
         (["model.text_basis=variance"], "objective.cutmix: needs model.text_basis: colours"),
-        (
-            ["objective.mixed_captions=0.6"],
-            "objective.cutmix: it and objective.mixed_captions exceed 1",
-        ),
+        (["objective.mixed_captions=0.6"], "objective.cutmix: it and objective.mixed_captions exceed 1"),
         (["model.name=dcgan", "model.backbone=null", "model.text_basis=variance"], "objective.cutmix"),
         (
             ["model.name=dcgan", "model.backbone=null", "model.text_basis=variance", "objective.cutmix=0"],

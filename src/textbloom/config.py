@@ -60,7 +60,6 @@ DATA_SHEET = PLOTS / "data.png"
 LOSSES = PLOTS / "losses.csv"
 VALIDATION = PLOTS / "validation.csv"  # by epoch, where train.evaluate_every is set; else a header alone
 REFINE_LOSSES = PLOTS / "losses_refine.csv"
-PROGRESS_SHEET = PLOTS / "progress.png"
 
 DOWNLOADS = Path(".dvc/tmp/downloads")  # files of an unfinished download
 
@@ -356,6 +355,8 @@ class Params(Section):
                     f"{name}.accumulate: {of.accumulate} leaves single pictures of {name}.batch_size "
                     f"({of.batch_size}), which have no batch statistics and no wrong pair; lower it"
                 )
+        if refine.to and model.name != "stackgan":
+            yield f"refine.to: model.name {model.name} has no second stage; set it to []"
 
 
 def load(path: Path = PARAMS) -> Params:

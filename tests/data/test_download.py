@@ -246,10 +246,7 @@ def test_the_second_set_makes_up_for_a_file_that_the_first_lacks(server, place, 
 
 
 def test_when_no_set_can_be_had_one_line_names_every_file_and_url(server, place):
-    sets = [
-        FileSet(files(server, a="404", b="404")),
-        FileSet(files(server, c="500"), extras=files(server, e="500")),
-    ]
+    sets = [FileSet(files(server, a="404", b="404")), FileSet(files(server, c="500"), extras=files(server, e="500"))]
     with pytest.raises(UserError) as caught:
         place.get_sets(sets)
     message = str(caught.value)

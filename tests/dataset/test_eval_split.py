@@ -11,7 +11,7 @@ ALL = ["train"] * 30 + ["val"] * 6 + ["test"] * 14
 
 
 def load(files, split: str = "test", train_splits: tuple[str, ...] = ("train", "val"), seed: int = 1) -> EvalSplit:
-    return load_eval_split(*files.all, split=split, train_splits=train_splits, seed=seed, size=8)
+    return load_eval_split(files.all, split=split, train_splits=train_splits, seed=seed, size=8)
 
 
 @pytest.mark.parametrize(

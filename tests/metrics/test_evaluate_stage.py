@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
-import torch
 from support import prepared_project
 from support.prepared_project import flat_pictures
 from torch import Tensor
@@ -17,7 +16,8 @@ from textbloom import config
 from textbloom.core import trained_folder
 from textbloom.core.files import write_json
 from textbloom.core.tensors import load_tensors, save_tensors
-from textbloom.features import extractor, perceptual
+from textbloom.features import extractor
+from textbloom.metrics import diversity
 from textbloom.sampling import generator as trained
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +170,7 @@ def test_a_judge_that_trained_the_generator_is_refused_or_marks_every_measure_th
             run_stage()
     config.apply(None, ["evaluate.allow_training_network=true"])
     assert set(run_stage()) == CONDITIONS | {f"{name}_selfjudged" for name in FIDELITY | ALIGNMENT} | PERCEPTUAL
-    lite2 = {"name": perceptual.NETWORK, "sha256": perceptual.SHA256}
+    lite2 = {"name": diversity.NETWORK, "sha256": diversity.SHA256}
     write_json(description, {**trained, "pretrained": [lite2]})
     assert set(run_stage()) == CONDITIONS | FIDELITY | ALIGNMENT
 
@@ -194,9 +194,3 @@ def test_intervals_hold_their_values_and_the_curves_rise(project):
     curves = pd.read_csv(config.MEMORISATION)
     assert list(curves) == ["quantile", "generated", "real"]
     assert (curves.diff().dropna() >= 0).all().all()
-
-
-def test_pictures_of_another_size_are_refused(project, monkeypatch):
-    sampling(lambda embeddings: torch.zeros(len(embeddings), 3, 128, 128, dtype=torch.uint8), monkeypatch)
-    with pytest.raises(SystemExit, match="makes pictures of 128 pixels, the data has 64"):
-        run_stage()

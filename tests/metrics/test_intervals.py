@@ -4,13 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from textbloom.metrics.evaluation import Estimate, mean_of
+from textbloom.metrics.evaluation import Estimate, Z, mean_of
 from textbloom.metrics.fidelity import quick_frechet
-from textbloom.metrics.intervals import Z, interval
 
 
 def width(estimate: Estimate, seed: int = 0) -> float:
-    low, high = interval(estimate, seed)
+    low, high = estimate.interval(seed)
     assert (low + high) / 2 == pytest.approx(estimate.value)
     return high - low
 
@@ -30,7 +29,7 @@ def test_a_constant_has_no_width():
 
 
 def test_a_seed_gives_the_same_interval():
-    assert interval(mean_of(cloud(60, 1)[:, 0]), 3) == interval(mean_of(cloud(60, 1)[:, 0]), 3)
+    assert mean_of(cloud(60, 1)[:, 0]).interval(3) == mean_of(cloud(60, 1)[:, 0]).interval(3)
 
 
 def test_a_distances_interval_is_as_wide_as_the_distances_of_new_samples_scatter():

@@ -131,10 +131,10 @@ def test_equal_captions_are_one_choice():
     texts = [f"flower {i}" for i in range(110)] + ["flower 7"]
     embeddings = pairs(110, noise=0.0, seed=2)[1]
     embeddings = torch.cat([embeddings, embeddings[7:8]])
-    found = retrieval.choices(probe, texts, embeddings)
-    assert len(found.vectors) == 110
-    assert found.own[110] == found.own[7]
-    torch.testing.assert_close(found.vectors[found.own], probe.texts(embeddings))
+    vectors, rows = retrieval.choices(probe, texts, embeddings)
+    assert len(vectors) == 110
+    assert rows[110] == rows[7]
+    torch.testing.assert_close(vectors[rows], probe.texts(embeddings))
 
 
 def test_too_few_different_captions_are_refused():

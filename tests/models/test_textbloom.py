@@ -157,10 +157,7 @@ def test_the_published_backbone_stays_as_it_was_and_gives_gradients_to_pictures_
     network, digest = efficientnet.scales("efficientnet-lite0")
     before = copy.deepcopy(network.state_dict())
     d = networks(
-        "textbloom",
-        discriminator_features=8,
-        backbone=Frozen(network, "efficientnet-lite0", digest),
-        backbone_side=32,
+        "textbloom", discriminator_features=8, backbone=Frozen(network, "efficientnet-lite0", digest), backbone_side=32
     ).discriminator.train()
     assert pretrained(d) == [{"name": "efficientnet-lite0", "sha256": digest}]
     images = torch.randn(2, 3, 64, 64, requires_grad=True)

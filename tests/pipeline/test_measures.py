@@ -24,7 +24,7 @@ def evaluator(built) -> Evaluator:
         judge,
         extractor.read_real_features(built.folder / config.REAL_FEATURES, judge, 64),
         load_image_ids(built.folder / config.IMAGE_IDS),
-        load_eval_split(*files, split="test", train_splits=("train", "val"), seed=1, size=64),
+        load_eval_split(files, split="test", train_splits=("train", "val"), seed=1, size=64),
         pretrained.load("all-MiniLM-L6-v2"),
         samples=100,
         seed=1,

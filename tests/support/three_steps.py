@@ -45,10 +45,7 @@ def trained(system, networks, size):
     trainer = Trainer(Networks(*networks), objective, optimizers, torch.device("cpu"), seed=7, ema_half_life=4414)
     for step in range(3):
         trainer.advance(*batch(size, step))
-    found = {
-        "generator": trainer.networks.generator,
-        "discriminator": trainer.networks.discriminator,
-    }
+    found = {"generator": trainer.networks.generator, "discriminator": trainer.networks.discriminator}
     return {name: sha256_of(network.state_dict()) for name, network in found.items()}
 
 

@@ -110,14 +110,7 @@ def train(
     noise = torch.ones(2, trained.networks.generator.noise_dim)
     inputs = loop.ProgressInputs(noise, torch.ones(2, 12), ["a red flower", "a blue flower"])
     log = loop.train(
-        trained,
-        batches,
-        inputs,
-        epochs=epochs,
-        grid_every=2,
-        folder=folder,
-        section=section,
-        after_step=after_step,
+        trained, batches, inputs, epochs=epochs, grid_every=2, folder=folder, section=section, after_step=after_step
     )
     return trained, log
 

@@ -284,8 +284,7 @@ def test_a_tokenizer_of_another_model_is_refused(copied, plain):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["model.safetensors", "config.json", "modules.json", "tokenizer.json", "vocab.txt", "1_Pooling/config.json"],
+    "name", ["model.safetensors", "config.json", "modules.json", "tokenizer.json", "vocab.txt", "1_Pooling/config.json"]
 )
 def test_a_pointer_of_git_lfs_is_known_wherever_it_lies(copied, name):
     (copied / name).write_bytes(POINTER)

@@ -124,10 +124,7 @@ def exchanging(folder, what):
     ("what", "told"),
     [
         ("all", ["error: the key"]),
-        (
-            "second",
-            [LOST, "error: the key", f"{SECOND} ended with status 1, {ENDED}"],
-        ),
+        ("second", [LOST, "error: the key", f"{SECOND} ended with status 1, {ENDED}"]),
         ("killed", [LOST, f"{SECOND} was killed by SIGKILL, {ENDED}"]),
     ],
 )

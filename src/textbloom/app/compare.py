@@ -75,7 +75,7 @@ def evaluator_of(p: config.Params, size: int) -> Evaluator:
         extractor.read_real_features(config.REAL_FEATURES, judge, size),
         load_image_ids(config.IMAGE_IDS),
         load_eval_split(
-            *config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=size
+            config.PREPARED, split=p.evaluate.split, train_splits=p.train.split_names, seed=p.seed, size=size
         ),
         pretrained.load(p.evaluate.text_encoder, source=p.encoder.source),
         samples=p.evaluate.samples,

@@ -8,12 +8,7 @@ from tqdm import tqdm
 
 
 def progress(
-    items: Iterable[Any] | None,
-    name: str,
-    unit: str,
-    total: int | None = None,
-    hidden: bool = False,
-    done: int = 0,
+    items: Iterable[Any] | None, name: str, unit: str, total: int | None = None, hidden: bool = False, done: int = 0
 ) -> "tqdm[Any]":
     """A progress bar on stderr; a line every ten seconds where stderr is a file rather than a terminal.
 

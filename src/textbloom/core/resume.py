@@ -53,9 +53,7 @@ def holder(folder: Path) -> tuple[str, bool]:
     """
     text = (folder / "lock").read_text(encoding="utf-8")
     process, _, rest = text.partition(" on ")
-    if not process:  # between its opening and its writing
-        return text, True
-    if rest.partition(" since ")[0] != socket.gethostname():
+    if rest.partition(" since ")[0] != socket.gethostname():  # or between the file's opening and its writing
         return text, True
     try:
         os.kill(int(process), 0)

@@ -15,7 +15,7 @@ from safetensors.torch import save, save_file
 
 from textbloom.core import checksum, tables
 from textbloom.core.errors import FULL, UserError
-from textbloom.core.files import refuse_pointer, replacing
+from textbloom.core.files import REMAKE, refuse_pointer, replacing
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any] | None = None) -> None:
@@ -90,7 +90,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: run `make repro`, which makes it") from None
+        raise UserError(f"{path} is missing: {REMAKE}") from None
     except SafetensorError as error:
         refuse_pointer(path)
         raise UserError(f"{path} is damaged ({error}): {checksum.MEND}") from None

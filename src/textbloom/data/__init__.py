@@ -1,1 +1,1 @@
-"""Sources of images and captions: how each is obtained, and how its archives are read."""
+"""Sources of images and captions: how the archives of each are read."""

@@ -36,31 +36,22 @@ class EvalSplit:
 
 
 def load_eval_split(
-    captions: Path,
-    images: Path,
-    image_ids: Path,
-    embeddings: Path,
-    *,
-    split: str,
-    train_splits: Sequence[str],
-    seed: int,
-    size: int,
+    files: tuple[Path, Path, Path, Path], *, split: str, train_splits: Sequence[str], seed: int, size: int
 ) -> EvalSplit:
-    """The pictures of `split`, and those of `train_splits` as the others.
+    """The pictures of `split`, and those of `train_splits` as the others; `files` are those that `prepared.load` takes.
 
     Where all pictures are of `train_splits`, a random half of them takes the place of the held-out ones; equal pictures
     are then in one half. `size` is the generator's, to which larger pictures are reduced. Raises UserError as
     `prepared.load` does, and where pictures are held out, but not in `split`.
     """
     assert split not in train_splits
-    files = (captions, images, image_ids, embeddings)
     training = prepared.load(*files, splits=train_splits).at(size)
-    held_out = set(read_captions(captions)["split"]) - set(train_splits)
+    held_out = set(read_captions(files[0])["split"]) - set(train_splits)
     if split in held_out:
         return EvalSplit(split, prepared.load(*files, splits=(split,)).at(size), training, seen=False)
     if held_out:
         raise UserError(
-            f"evaluate.split: {captions} has no picture of split {split}, but of {' and '.join(sorted(held_out))}; "
+            f"evaluate.split: {files[0]} has no picture of split {split}, but of {' and '.join(sorted(held_out))}; "
             "change evaluate.split or data.split"
         )
     first, second = _halves(training.images.all(), seed)

@@ -108,16 +108,13 @@ class Prepared:
     def subset(self, rows: Tensor) -> "Prepared":
         """The images of `rows`, int64 [n], ascending so that they stay ordered."""
         counts = self.caption_counts[rows]
-        own = [
-            torch.arange(first, first + count)
-            for first, count in zip(self.first_row[rows].tolist(), counts.tolist(), strict=True)
-        ]
+        image_of_caption = torch.arange(len(self)).repeat_interleave(self.caption_counts)
         return Prepared(
             images=self.images.subset(rows),
             image_ids=self.image_ids[rows.numpy()],
             class_ids=self.class_ids[rows.numpy()],
             captions=[self.captions[row] for row in rows.tolist()],
-            embeddings=self.embeddings[torch.cat(own)],
+            embeddings=self.embeddings[torch.isin(image_of_caption, rows)],
             first_row=counts.cumsum(0) - counts,
             larger=self.larger and self.larger.subset(rows),
         )

@@ -87,24 +87,21 @@ class Extractor:
         return Features(tensors[self.layer], tensors[self.logits_layer] if self.logits_layer else None)
 
 
-def known() -> list[str]:
-    """Names of all extractors: torch-fidelity's and this project's."""
-    return sorted(FEATURE_EXTRACTORS_REGISTRY)
-
-
 def load(name: str, weights: str | None, layer: str | None) -> Extractor:
     """The extractor `name`, on the GPU where there is one.
 
     Args:
-        name: one of `known()`.
+        name: one of torch-fidelity's registry, to which this project adds its own.
         weights: a local weights file; None for the extractor's own, which are installed (EfficientNet) or fetched once.
         layer: the feature layer; None for the extractor's default.
 
     Raises UserError for an unknown name or layer, for weights that are missing, damaged, unsafe to read or do not reach
     the layer, and where the extractor's own cannot be fetched.
     """
-    if name not in known():
-        raise UserError(f"evaluate.extractor: {name!r} is unknown; there are: {', '.join(known())}")
+    if name not in FEATURE_EXTRACTORS_REGISTRY:
+        raise UserError(
+            f"evaluate.extractor: {name!r} is unknown; there are: {', '.join(sorted(FEATURE_EXTRACTORS_REGISTRY))}"
+        )
     kind = FEATURE_EXTRACTORS_REGISTRY[name]
     provided = list(kind.get_provided_features_list())
     wanted = layer or kind.get_default_feature_layer_for_metric("fid")
@@ -188,9 +185,4 @@ def read_real_features(path: Path, extractor: Extractor, image_size: int) -> Fea
 
 
 def _origin(extractor: Extractor, image_size: int) -> dict[str, object]:
-    return {
-        "extractor": extractor.name,
-        "layer": extractor.layer,
-        "sha256": extractor.sha256,
-        "image_size": image_size,
-    }
+    return {"extractor": extractor.name, "layer": extractor.layer, "sha256": extractor.sha256, "image_size": image_size}

@@ -85,22 +85,19 @@ class Palette:
 
     def measured(self, images: np.ndarray | torch.Tensor, part: str) -> list[str]:
         """The name of each picture's colour, of uint8 [N, 3, S, S] with S >= 32; `part` is "petal" or "centre"."""
-        names = list(self._ramps(part))
+        names = list(getattr(self, part))
         return [names[int(self.votes(picture, part).sum(axis=0).argmax())] for picture in np.asarray(images)]
 
     def votes(self, picture: np.ndarray, part: str) -> np.ndarray:
         """What each pixel of the part's ring, row by row, gives each of the part's colours, [P, names], 0 to 1."""
         lab = cielab(picture[:, ring(picture.shape[-1], part)].T)
-        distance = np.stack([_nearest(lab, _along(ramp)) for ramp in self._ramps(part).values()], axis=1)
+        distance = np.stack([_nearest(lab, _along(ramp)) for ramp in getattr(self, part).values()], axis=1)
         best = distance.min(axis=1)
         # A pixel far from every colour says little; one nearer to the background says nothing.
         weight = 1.0 / (1.0 + np.square(best / _VOTE_WIDTH))
         if part == "petal":
             weight = weight * (best <= _nearest(lab, cielab(self.between_petals)))
         return weight[:, None] * (distance.argmin(axis=1)[:, None] == np.arange(distance.shape[1]))
-
-    def _ramps(self, part: str) -> dict[str, np.ndarray]:
-        return self.petal if part == "petal" else self.centre
 
 
 def ring(side: int, part: str) -> np.ndarray:

@@ -6,12 +6,18 @@ its pictures are still many, and its distance to real pictures may be small.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from textbloom.features import perceptual
+from textbloom.core import runtime
+from textbloom.features import efficientnet
 from textbloom.metrics.evaluation import Estimate, Evaluation, Values
 
 CAPTIONS = 50  # that are drawn several times
 DRAWS = 4  # pictures of each of them
+NETWORK = "efficientnet-lite2"  # that compares place by place
+SHA256 = efficientnet.VARIANTS[NETWORK].sha256
+_SIDE = 128  # pixels to which pictures are resized for it
+_BATCH = 16
 
 
 def measure(evaluation: Evaluation) -> Values:
@@ -27,19 +33,41 @@ def measure(evaluation: Evaluation) -> Values:
 
 
 def measure_perceptual(evaluation: Evaluation) -> Values:
-    """`perceptual_diversity`: the same by a distance that compares place by place, `features.perceptual`.
+    """`perceptual_diversity`: the same by a distance that compares place by place, `perceptual_vectors`.
 
     It is absent where the generator learned from the network of that distance.
     """
-    if perceptual.SHA256 in evaluation.learned_from:
+    if SHA256 in evaluation.learned_from:
         return {}
     real = evaluation.real
     chosen, places = evaluation.alike.unique(return_inverse=True)
     pictures, others = real.split.pictures.images, real.split.others.images
     own, other = chosen[chosen < len(pictures)], chosen[chosen >= len(pictures)] - len(pictures)
-    seen = perceptual.vectors(torch.cat([pictures[own], others[other]]))
-    drawn = perceptual.vectors(evaluation.drawn.flatten(0, 1)).unflatten(0, evaluation.drawn.shape[:2])
+    seen = perceptual_vectors(torch.cat([pictures[own], others[other]]))
+    drawn = perceptual_vectors(evaluation.drawn.flatten(0, 1)).unflatten(0, evaluation.drawn.shape[:2])
     return {"perceptual_diversity": _ratio(squared_spread(drawn), squared_spread(seen[places]))}
+
+
+@torch.inference_mode()
+def perceptual_vectors(images: Tensor) -> Tensor:
+    """Pictures uint8 [N, 3, S, S] to vectors float32 [N, P], whose squared Euclidean distances are the pictures'.
+
+    They say how unlike two pictures look place by place, which the mean of a network's features over a picture cannot
+    see. The distance is that of LPIPS (Zhang et al. 2018, arXiv 1801.03924, equation 1) with every channel of weight 1,
+    on a network whose weights are at hand: at each of four scales the channels at a place are brought to length 1, and
+    the squared differences of two pictures are averaged over the places and added up over the scales.
+    """
+    device = runtime.device()
+    network = efficientnet.scales(NETWORK)[0].to(device)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        return torch.cat(
+            [_flat(network(efficientnet.prepare(batch.to(device), _SIDE))).cpu() for batch in images.split(_BATCH)]
+        )
+
+
+def _flat(scales: list[Tensor]) -> Tensor:
+    parts = [functional.normalize(maps, dim=1) / maps[0, 0].numel() ** 0.5 for maps in scales]
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
 def _ratio(generated: Tensor, natural: Tensor) -> Estimate:

@@ -16,7 +16,6 @@ from textbloom.features import inception
 from textbloom.features.extractor import Extractor, Features
 from textbloom.metrics import colour_accuracy, diversity, fidelity, memorisation, petal_number, retrieval
 from textbloom.metrics.evaluation import Estimate, Evaluation, Metric, RealPictures, some
-from textbloom.metrics.intervals import interval
 from textbloom.text import TextEncoder
 
 # A new metric is a file beside this one and its function in one of these: does it see pictures through the judge?
@@ -130,7 +129,7 @@ class Evaluator:
         for metric in OTHERWISE:
             values |= metric(evaluation)
         intervals = {
-            name: (value.value, *interval(value, self.real.seed))
+            name: (value.value, *value.interval(self.real.seed))
             for name, value in sorted(values.items())
             if isinstance(value, Estimate)
         }
@@ -152,11 +151,6 @@ class Evaluator:
         """What metrics look at, of the generator that makes pictures by `make`."""
         count = len(self.real.rows)
         generated = make(torch.arange(count), 0)
-        if generated.shape != self.real.images.shape:
-            raise UserError(
-                f"models: the generator makes pictures of {generated.shape[-1]} pixels, the data has "
-                f"{self.real.images.shape[-1]}: run `make repro`"
-            )
         features = self.judge(generated, "generated pictures")
         again = some(count, min(count, diversity.CAPTIONS), self.real.seed, "captions drawn again").sort().values
         more = torch.cat([make(again, draw) for draw in range(1, diversity.DRAWS)])

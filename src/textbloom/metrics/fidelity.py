@@ -14,7 +14,6 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metri
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from textbloom.core.errors import UserError
 from textbloom.core.seeding import seed_for
 from textbloom.metrics.evaluation import Estimate, Evaluation, Values, some
 
@@ -148,10 +147,5 @@ def inception_score(logits: Tensor, seed: int) -> float:
     Salimans et al. 2016, arXiv 1606.03498, section 4, the mean of ten parts. It rewards pictures that look clearly like
     one of ImageNet's classes, and together like many; few of those are flowers, so here it says little. It never looks
     at real pictures. Published values are of Inception's classifier: those of another one do not compare with them.
-
-    Raises UserError for fewer than 100 pictures.
     """
-    least = 10 * ISC_SPLITS
-    if len(logits) < least:
-        raise UserError(f"evaluate.samples: {len(logits)} are too few for an inception score; set at least {least}")
     return float(isc_features_to_metric(logits, splits=ISC_SPLITS, rng_seed=seed)[KEY_METRIC_ISC_MEAN])

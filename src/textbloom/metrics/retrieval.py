@@ -29,14 +29,14 @@ def measure(evaluation: Evaluation) -> Values:
     """`retrieval_at_1` and `retrieval_at_10` of generated pictures, of real ones, and with captions shuffled."""
     real = evaluation.real
     probe = fit_probe(real.other_features.features, real.other_texts, real.seed)
-    captions = choices(probe, real.split.pictures.first_captions, real.texts)
-    own = captions.own[real.rows]
+    captions, row_of = choices(probe, real.split.pictures.first_captions, real.texts)
+    own = row_of[real.rows]
     shuffled = own[derangement(len(own), real.seed)]
     fake = probe.pictures(evaluation.features.features)
     variants = {
-        "": retrieval(fake, captions.vectors, own),
-        "_real": retrieval(probe.pictures(real.compared.features), captions.vectors, own),
-        "_shuffled": retrieval(fake, captions.vectors, shuffled),
+        "": retrieval(fake, captions, own),
+        "_real": retrieval(probe.pictures(real.compared.features), captions, own),
+        "_shuffled": retrieval(fake, captions, shuffled),
     }
     return {name + suffix: mean_of(shares) for suffix, found in variants.items() for name, shares in found.items()}
 
@@ -86,21 +86,10 @@ def fit_probe(features: Tensor, embeddings: Tensor, seed: int) -> Probe:
     return Probe(mean, scale, _ridge_solutions(inputs, targets, (best,))[0], text_mean, whitening)
 
 
-@dataclass(frozen=True)
-class Choices:
-    """The different captions that pictures choose from.
+def choices(probe: Probe, texts: Sequence[str], embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """The different ones among N captions with their embeddings [N, D], from which pictures choose.
 
-    vectors: [U, D] unit vectors of the probe, one a different text.
-    own: int64 [N], the row of `vectors` that is each picture's own caption.
-    """
-
-    vectors: Tensor
-    own: Tensor
-
-
-def choices(probe: Probe, texts: Sequence[str], embeddings: Tensor) -> Choices:
-    """The different ones among N captions with their embeddings [N, D], equal texts being one.
-
+    Returns unit vectors of the probe, [U, D], one a different text, and the row of each caption in them, int64 [N].
     Raises UserError for fewer than 100 different texts.
     """
     _, first, own = np.unique(np.array(texts, dtype=object), return_index=True, return_inverse=True)
@@ -108,7 +97,7 @@ def choices(probe: Probe, texts: Sequence[str], embeddings: Tensor) -> Choices:
         raise UserError(
             f"retrieval needs {AMONG} different captions, the side that is compared has {len(first)}: " + MORE_PICTURES
         )
-    return Choices(probe.texts(embeddings[torch.from_numpy(first)]), torch.from_numpy(own))
+    return probe.texts(embeddings[torch.from_numpy(first)]), torch.from_numpy(own)
 
 
 def retrieval(pictures: Tensor, vectors: Tensor, own: Tensor) -> dict[str, Tensor]:

@@ -45,11 +45,7 @@ class Generator(base.Generator):
             first_activation(),
         ]
         for before, after in pairwise(widths):
-            layers += [
-                MatmulConvTranspose2d(before, after, 4, 2, 1),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            ]
+            layers += [MatmulConvTranspose2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         layers += [nn.ConvTranspose2d(a.features, 3, 4, 2, 1, bias=False), Tanh()]
         self.picture = nn.Sequential(*layers)
 

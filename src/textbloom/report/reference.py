@@ -42,7 +42,7 @@ def _parameters() -> Iterator[str]:
 
 
 def _readers() -> dict[str, list[str]]:
-    """The parameters and sections that each stage lists, or takes into its command or dependencies."""
+    """The parameters and sections that each stage lists."""
     stages: dict[str, Any] = YAML(typ="safe").load(config.PIPELINE.read_text(encoding="utf-8"))["stages"]
     return {name: stage.get("do", stage).get("params", []) for name, stage in stages.items()}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from textbloom.core import runtime
@@ -24,9 +25,10 @@ from textbloom.text.reading import Reading
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _ACCENTED = re.compile(r"\w[\u0300-\u036f]+")  # in a decomposed text
 _TOKENIZED_AT_ONCE = 1024  # captions; they are padded to the longest among them
-_FITTING = (
-    0.97  # the least share of a model's tokens that its tokenizer has: models round their number up, by 2 % at most
-)
+# The least share of a model's tokens that its tokenizer has: models round their number up, by 2 % at most.
+_FITTING = 0.97
+# What loading makes of files that are no encoder's.
+_UNFIT = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ class PretrainedEncoder(TextEncoder):
         for same_length in self._by_length(captions):
             for start in range(0, len(same_length), batch_size):
                 batch = same_length[start : start + batch_size]
-                yield (
-                    batch,
-                    self.model.encode(batch, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False),
+                vectors = self.model.encode(
+                    batch, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
                 )
+                yield batch, vectors
 
     def read(self, captions: Sequence[str]) -> Iterator[Reading]:
         tokenizer = self.model.tokenizer
@@ -140,25 +142,16 @@ def load(
 
 def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
 
     # Without dtype a checkpoint stored in float16 would be computed in it.
     weights = {"use_safetensors": True, "dtype": dtype, "local_files_only": True}
     try:
         model = SentenceTransformer(str(folder.path), device=str(on), local_files_only=True, model_kwargs=weights)
-        _refuse_unfilled(model, folder, weights)
-        _refuse_strange_tokenizer(model)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ImportError,
-        SafetensorError,
-    ) as error:
+        if model.transformers_model is not None:  # otherwise it is one of word vectors
+            _refuse_unfilled(model, folder, weights)
+            _refuse_strange_tokenizer(model)
+    except _UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{folder.path} is not the folder of an encoder ({reason}): correct encoder.path") from None
     model.eval()
@@ -168,10 +161,7 @@ def _load(folder: ModelFolder, on: torch.device, dtype: torch.dtype) -> Any:
 
 def _refuse_unfilled(model: Any, folder: ModelFolder, weights: dict[str, Any]) -> None:
     """Raise ValueError where the file lacks a weight of the model: the library would leave it random."""
-    language_model = model.transformers_model
-    if language_model is None:
-        return
-    _, report = type(language_model).from_pretrained(folder.modules[0], output_loading_info=True, **weights)
+    _, report = type(model.transformers_model).from_pretrained(folder.modules[0], output_loading_info=True, **weights)
     # The pooler after the last layer is no part of a sentence vector; a masked language model comes without.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
@@ -180,8 +170,6 @@ def _refuse_unfilled(model: Any, folder: ModelFolder, weights: dict[str, Any]) -
 
 def _refuse_strange_tokenizer(model: Any) -> None:
     """Raise ValueError where the tokenizer is another model's; where its files are missing, the library makes one."""
-    if model.transformers_model is None:
-        return
     has, needs = len(model.tokenizer), model.transformers_model.get_input_embeddings().num_embeddings
     if not _FITTING * needs <= has <= needs:
         raise ValueError(

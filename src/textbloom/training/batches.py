@@ -67,7 +67,6 @@ class Batches:
         self._flips = flips
         self.size = size or prepared.images.size
         self._margin = self.size * pictures.size // prepared.images.size - self.size
-        self.embedding_dim = prepared.embeddings.shape[1]
         self.steps_per_epoch = len(prepared) // batch_size
 
     def __len__(self) -> int:

@@ -26,11 +26,6 @@ def learning_rate_factor(step: int, total_steps: int, halving_steps: int | None 
     return factor * left / cooldown if left < cooldown else factor
 
 
-def constant(step: int) -> float:
-    """The schedule of a learning rate that stays."""
-    return 1.0
-
-
 class Trainer:
     """Networks, their optimizers and the generator's average, advanced a batch at a time.
 
@@ -51,7 +46,7 @@ class Trainer:
         *,
         seed: int,
         ema_half_life: float,
-        schedule: Callable[[int], float] = constant,
+        schedule: Callable[[int], float] = lambda step: 1.0,
         autocast: torch.dtype | None = None,
         accumulate: int = 1,
         augment: Augmentation = augmentation.none,
@@ -118,7 +113,7 @@ class Trainer:
         shares = zip(images.chunk(count), text.chunk(count), noise.chunk(count, 1), wrong.chunk(count), strict=True)
         for pictures, texts, draws, places in shares:
             mismatched = partial(self.ranks.pick, places=places)
-            yield Batch(pictures, texts, draws, self.step, augment, mismatched, self.ranks.mean, count)
+            yield Batch(pictures, texts, draws, augment, mismatched, self.ranks.mean, count)
 
     def _update(
         self, name: str, objective: Callable[[Networks, Batch], Loss], batches: Sequence[Batch]

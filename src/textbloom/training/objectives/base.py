@@ -24,15 +24,6 @@ class Networks:
     discriminator: Discriminator
 
 
-def unchanged(values: Tensor) -> Tensor:
-    return values
-
-
-def rolled(rows: Tensor) -> Tensor:
-    """For each row the one before it, for the first the last."""
-    return rows.roll(1, dims=0)
-
-
 @dataclass
 class Batch:
     """What one step of both networks works on.
@@ -43,7 +34,6 @@ class Batch:
     images: real pictures [B, 3, S, S] in [-1, 1].
     text: the embedding [B, D] of each picture's caption.
     noise: standard normal, [2, B, Z]: the first draw is for the discriminator's step, the second for the generator's.
-    step: number of finished steps, from 0; for losses that are not computed at every step.
     augment: changes pictures at random before the discriminator sees them, differentiably. It is meant for real and
         generated pictures alike.
     mismatched: rows [B, …] to those of another picture of the batch, for each row.
@@ -55,10 +45,9 @@ class Batch:
     images: Tensor
     text: Tensor
     noise: Tensor
-    step: int = 0
-    augment: Callable[[Tensor], Tensor] = unchanged
-    mismatched: Callable[[Tensor], Tensor] = rolled
-    mean: Callable[[Tensor], Tensor] = unchanged
+    augment: Callable[[Tensor], Tensor] = lambda pictures: pictures
+    mismatched: Callable[[Tensor], Tensor] = lambda rows: rows.roll(1, dims=0)
+    mean: Callable[[Tensor], Tensor] = lambda values: values
     micro_batches: int = 1
     memo: dict[str, Any] = field(default_factory=dict)
 

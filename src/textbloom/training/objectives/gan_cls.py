@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textbloom.training.objectives.base import Batch, Loss, Networks, Objective, unchanged
+from textbloom.training.objectives.base import Batch, Loss, Networks, Objective
 
 # A discriminator whose cross-entropy is near zero teaches the generator nothing: "D loss goes to 0: failure mode"
 # (Chintala et al. 2016, How to Train a GAN, 10), and with the saturating loss the gradient vanishes (Arjovsky and
@@ -113,7 +113,7 @@ def adversarial_loss(fake: Tensor, saturating: bool) -> Tensor:
 
 
 def feature_matching(
-    fake: Sequence[Tensor], real: Sequence[Tensor], mean: Callable[[Tensor], Tensor] = unchanged
+    fake: Sequence[Tensor], real: Sequence[Tensor], mean: Callable[[Tensor], Tensor] = lambda values: values
 ) -> Tensor:
     """Mean squared distance of the batch means of features [B, C, h, w], generated and real, summed over the scales.
 

@@ -3,7 +3,8 @@
 import torch
 from torch.nn.functional import avg_pool2d, normalize
 
-from textbloom.features import efficientnet, perceptual
+from textbloom.features import efficientnet
+from textbloom.metrics.diversity import perceptual_vectors
 
 
 def pictures(count: int) -> torch.Tensor:
@@ -12,7 +13,7 @@ def pictures(count: int) -> torch.Tensor:
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((perceptual.vectors(a) - perceptual.vectors(b)).square().sum())
+    return float((perceptual_vectors(a) - perceptual_vectors(b)).square().sum())
 
 
 def test_distances_are_those_of_the_formula_whatever_pictures_are_in_a_batch():
@@ -22,7 +23,7 @@ def test_distances_are_those_of_the_formula_whatever_pictures_are_in_a_batch():
     with torch.inference_mode():
         for a, b in zip(*(network(efficientnet.prepare(x[None], 128)) for x in (one, other)), strict=True):
             expected += float((normalize(a) - normalize(b)).square().sum(1).mean())
-    vectors = perceptual.vectors(pictures(18))
+    vectors = perceptual_vectors(pictures(18))
     torch.testing.assert_close(float((vectors[0] - vectors[17]).square().sum()), expected, rtol=1e-4, atol=0)
 
 
