@@ -18,7 +18,8 @@ from textbloom.text import pretrained
 
 @pytest.fixture(scope="module")
 def evaluator(built) -> Evaluator:
-    files = [built.folder / path for path in config.PREPARED]
+    captions, images, image_ids, embeddings = (built.folder / path for path in config.PREPARED)
+    files = (captions, images, image_ids, embeddings)
     judge = extractor.load("efficientnet-lite0", None, None)
     return Evaluator(
         judge,

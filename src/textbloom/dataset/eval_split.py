@@ -36,7 +36,7 @@ class EvalSplit:
 
 
 def load_eval_split(
-    files: Sequence[Path], *, split: str, train_splits: Sequence[str], seed: int, size: int
+    files: tuple[Path, Path, Path, Path], *, split: str, train_splits: Sequence[str], seed: int, size: int
 ) -> EvalSplit:
     """The pictures of `split`, and those of `train_splits` as the others; `files` are those that `prepared.load` takes.
 
