@@ -292,6 +292,28 @@ def experiment(folder: Folder, name: str) -> str:
     return next(ref for ref in refs if ref.endswith(f"/{name}"))
 
 
+def test_an_experiment_has_what_has_changed_since_the_last_commit_and_leaves_that_as_it_is(folder):
+    (folder.path / "lines.txt").write_bytes(b"one\r\ntwo\r\n\xe9\r\n")
+    (folder.path / "gone.txt").touch()
+    folder.run("git", "add", "lines.txt", "gone.txt")
+    folder.run("git", "commit", "-qm", "files")
+    (folder.path / "lines.txt").write_bytes(b"one\r\nthree\r\n\xe9\r\n")
+    (folder.path / "gone.txt").unlink()
+    (folder.path / "picture.png").write_bytes(bytes(range(256)))
+    folder.run("git", "add", "picture.png")
+    check = """
+assert Path("lines.txt").read_bytes() == b"one\\r\\nthree\\r\\n\\xe9\\r\\n"
+assert Path("picture.png").read_bytes() == bytes(range(256)) and not Path("gone.txt").exists()
+"""
+    (folder.path / "slow.py").write_text(STAGE + check)
+    before = folder.run("git", "status", "--porcelain")
+    assert [line[:2] for line in before.splitlines()] == [" D", " M", "A ", " M"]
+    folder.make("exp", "PRESET=drawn-plain")
+    assert folder.run("git", "status", "--porcelain") == before
+    assert folder.run("git", "stash", "list") == ""
+    assert not list((folder.path / ".dvc/tmp/copies").glob("*/"))
+
+
 def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
     shutil.copytree(ROOT / "docs/folder/example", folder.path / "pictures")
     (folder.path / ".gitignore").write_text("/data\n/pictures\n/begun\n/slow\n")
@@ -412,8 +434,8 @@ def test_where_git_or_dvc_cannot_be_asked_the_mend_is_said(folder, tmp_path, mon
     assert "error: Git does not trust this checkout" in said and f"--add safe.directory {folder.path}`" in said
     monkeypatch.delenv("GIT_TEST_ASSUME_DIFFERENT_OWNER")
     umlaut = folder.path.rename(folder.path.with_name("pr\u00fcfung"))
-    said = Folder(umlaut).make("exp", "PRESET=drawn-plain", fails=True)
-    assert "DVC runs experiments in a path of plain Latin letters alone: move the project to one" in said
+    Folder(umlaut).make("exp", "PRESET=drawn-plain")
+    assert experiment(Folder(umlaut), "drawn-plain")
     shutil.rmtree(umlaut / ".git")
     assert "is in no Git repository, which DVC needs: clone" in Folder(umlaut).make("repro", fails=True)
 

@@ -29,6 +29,8 @@ MADE = (  # the folders and files of dvc.yaml's stages
     config.RAW, config.CAPTIONS, config.IMAGES, config.IMAGE_IDS, config.REAL_FEATURES, config.PHOTO_FEATURES,
     config.TEXT_ENCODER, config.EMBEDDINGS, config.BASE, config.REFINED, config.EVAL_METRICS.parent, config.PLOTS,
 )  # fmt: skip
+COPIES = Path(".dvc/tmp/copies")  # of the project, in each of which an experiment runs
+LOCAL = Path(".dvc/config.local")
 READERS = Path(".dvc/tmp/rwlock")  # DVC's list of the processes that read and write which outputs
 
 
@@ -109,13 +111,16 @@ def _put_back() -> None:
                 shutil.copy2(path, temporary)
 
 
-def _dvc(*arguments: str, holds: IO[str] | None = None) -> int:
-    """Run DVC, which `holds` a lock with this process, and after it should this one be killed; returns its status."""
+def _dvc(*arguments: str, holds: IO[str], folder: Path = Path()) -> int:
+    """Run DVC in `folder`; returns its status.
+
+    It `holds` a lock with this process, and after it should this one be killed.
+    """
     # Ctrl-C, a terminal that closes or the end of the machine ends DVC; then it is this process's turn to put things
     # right. What ends this process alone ends DVC too.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    with subprocess.Popen(["dvc", *arguments], pass_fds=[holds.fileno()] if holds else []) as running:
+    with subprocess.Popen(["dvc", *arguments], cwd=folder, pass_fds=[holds.fileno()]) as running:
         signal.signal(signal.SIGTERM, lambda *_: running.terminate())
         return running.wait()
 
@@ -174,38 +179,66 @@ def _remove_stale() -> None:
 
 
 def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]) -> None:
-    """A DVC experiment named after the preset, in a copy: params.yaml stays as it is."""
+    """A DVC experiment named after the preset, in a copy of the project: whatever ends it, this one is as it was."""
     if not preset:
         raise UserError("say which: make exp PRESET=name")
     check_repository()
-    if not str(Path.cwd()).isascii():
-        raise UserError(
-            f"{Path.cwd()}: DVC runs experiments in a path of plain Latin letters alone: move the project to one, or "
-            "use `make repro`"
-        )
-    now, wanted = config.load(), config.parse(config.changed(preset, overrides), str(config.PARAMS))
+    wanted = config.parse(config.changed(preset, overrides), str(config.PARAMS))
     _check(wanted)
-    command = ["exp", "run", "--temp", "--force", "--name", preset]
-    before = config.flat(now.model_dump())
-    for key, value in config.flat(wanted.model_dump()).items():
-        if value != before[key]:
-            command += ["--set-param", f"++{key}={json.dumps(value, ensure_ascii=False)}"]
-    for path in (wanted.data.path, wanted.data.mirror, wanted.encoder.path, wanted.evaluate.weights):
-        if path and not Path(path).is_absolute() and Path(path).exists() and not _tracked(path):
-            command += ["--copy-paths", os.path.normpath(path)]
-    own = config.PARAMS.read_text(encoding="utf-8")
-    status = _dvc(*command, *arguments)
-    # DVC writes the experiment's settings into params.yaml for a moment, and may have been ended just then.
-    if status and _settings_are(wanted):
-        write_text(config.PARAMS, own)
+    copy = COPIES / preset
+    with locks.alone(COPIES / f"{preset}.lock", f"runs the experiment {preset}") as lock:
+        shutil.rmtree(copy, ignore_errors=True)  # of a run that was killed
+        try:
+            _copy_project(copy, wanted)
+            config.apply(preset, overrides, copy / config.PARAMS)
+            status = _dvc("exp", "run", "--force", "--name", preset, *arguments, holds=lock, folder=copy)
+            if not status:
+                listed = _git("-C", str(copy), "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{preset}")
+                ref = listed.decode().strip()
+                _git("fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", str(copy), f"+{ref}:{ref}")
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
     sys.exit(status)
 
 
-def _tracked(path: str) -> bool:
-    """Whether Git tracks `path`, so that an experiment's copy of the project has it; DVC copies nothing over that.
+def _copy_project(copy: Path, wanted: config.Params) -> None:
+    """The last commit, what has changed since in tracked files, DVC's cache, and what the settings name besides.
+
+    DVC has copies of its own, but writes the settings into this params.yaml first, and takes them back.
+    """
+    _git("clone", "--quiet", "--shared", ".", str(copy))
+    as_git_reads_it = ["-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "--no-optional-locks"]
+    changes = _git(*as_git_reads_it, "diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD")
+    if changes:
+        _git("-C", str(copy), "apply", "--index", "--whitespace=nowarn", "-", given=changes)
+    if LOCAL.exists():
+        shutil.copy2(LOCAL, copy / LOCAL)
+    cache = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    near = os.path.relpath(cache, copy)  # DVC writes no path with an accent into its settings
+    subprocess.run(["dvc", "cache", "dir", "--quiet", "--local", near], cwd=copy, check=True)
+    unfinished = config.resume_root().resolve()  # which outlast the copy
+    unfinished.mkdir(parents=True, exist_ok=True)
+    paths = [wanted.data.path, wanted.data.mirror, wanted.encoder.path, wanted.evaluate.weights]
+    links = {path: Path(path).resolve() for path in paths if path and _is_untracked(path)}
+    for place, target in {**links, str(config.resume_root()): unfinished}.items():
+        (copy / place).parent.mkdir(parents=True, exist_ok=True)
+        (copy / place).symlink_to(target)
+
+
+def _git(*arguments: str, given: bytes | None = None) -> bytes:
+    done = subprocess.run(["git", *arguments], input=given, capture_output=True, check=False)
+    if done.returncode:
+        raise UserError(f"git {shlex.join(arguments)}: {os.fsdecode(done.stderr)}: see to it and run again")
+    return done.stdout
+
+
+def _is_untracked(path: str) -> bool:
+    """Whether `path` is a relative one of which Git tracks nothing, so that a copy of the project is without it.
 
     Raises UserError for a folder of which Git tracks some files alone.
     """
+    if Path(path).is_absolute() or not Path(path).exists():
+        return False
     tracked, others = (
         subprocess.run(["git", "ls-files", *which, "--", path], capture_output=True, text=True, check=False).stdout
         for which in ((), ("--others",))
@@ -215,14 +248,7 @@ def _tracked(path: str) -> bool:
             f"{path}: Git tracks some of its files and not {others.splitlines()[0]}, which the experiment would miss: "
             "`git add` it, or take it away"
         )
-    return bool(tracked)
-
-
-def _settings_are(wanted: config.Params) -> bool:
-    try:
-        return config.load() == wanted
-    except UserError:
-        return True  # cut while they were written
+    return not tracked
 
 
 def words(text: str) -> list[str]:
