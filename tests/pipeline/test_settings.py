@@ -322,6 +322,15 @@ def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
     folder.make("exp", "PRESET=drawn-plain", "SET=data.dataset=folder data.path=pictures data.split=none")
 
 
+def test_an_experiment_has_no_relative_path_out_of_the_project_and_is_not_queued_in_its_copy(folder):
+    (folder.path.parent / "pictures").mkdir()
+    shutil.copy(next((ROOT / "docs/folder/example").rglob("*.*")), folder.path.parent / "pictures")
+    said = folder.make("exp", "PRESET=drawn-plain", "SET=data.path=../pictures", fails=True)
+    assert "error: ../pictures lies outside of the project, of which the experiment is a copy: give its whole" in said
+    said = folder.make("exp", "PRESET=drawn-plain", "ARGS=--queue", fails=True)
+    assert "error: DVC has recorded no experiment: without ARGS=--queue it does" in said
+
+
 def test_an_experiment_has_the_tracked_folder_that_its_settings_name_whole_or_is_refused(folder):
     mine = folder.path / config.load(ROOT / config.PARAMS).data.path
     (folder.path / "slow.py").write_text(

@@ -193,9 +193,12 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
             config.apply(preset, overrides, copy / config.PARAMS)
             status = _dvc("exp", "run", "--force", "--name", preset, *arguments, holds=lock, folder=copy)
             if not status:
-                listed = _git("-C", str(copy), "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{preset}")
-                ref = listed.decode().strip()
-                _git("fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", str(copy), f"+{ref}:{ref}")
+                made = _git(
+                    "-C", str(copy), "for-each-ref", "--format=+%(refname):%(refname)", "refs/exps/*/*/*"
+                ).split()
+                if not made:
+                    raise UserError("DVC has recorded no experiment: without ARGS=--queue it does")
+                _git("fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", str(copy), *made)
         finally:
             shutil.rmtree(copy, ignore_errors=True)
     sys.exit(status)
@@ -225,20 +228,22 @@ def _copy_project(copy: Path, wanted: config.Params) -> None:
         (copy / place).symlink_to(target)
 
 
-def _git(*arguments: str, given: bytes | None = None) -> bytes:
-    done = subprocess.run(["git", *arguments], input=given, capture_output=True, check=False)
+def _git(*arguments: str, given: str | None = None) -> str:
+    done = subprocess.run(["git", *arguments], input=given and os.fsencode(given), capture_output=True, check=False)
     if done.returncode:
         raise UserError(f"git {shlex.join(arguments)}: {os.fsdecode(done.stderr)}: see to it and run again")
-    return done.stdout
+    return os.fsdecode(done.stdout)
 
 
 def _is_untracked(path: str) -> bool:
     """Whether `path` is a relative one of which Git tracks nothing, so that a copy of the project is without it.
 
-    Raises UserError for a folder of which Git tracks some files alone.
+    Raises UserError for a folder of which Git tracks some files alone, and for a path out of the project.
     """
     if Path(path).is_absolute() or not Path(path).exists():
         return False
+    if os.path.normpath(path).startswith(".."):
+        raise UserError(f"{path} lies outside of the project, of which the experiment is a copy: give its whole path")
     tracked, others = (
         subprocess.run(["git", "ls-files", *which, "--", path], capture_output=True, text=True, check=False).stdout
         for which in ((), ("--others",))
