@@ -223,11 +223,11 @@ def test_a_number_is_decimal_as_dvc_reads_it(project):
 
 
 def test_a_list_is_written_beside_its_comment(project):
-    config.apply(None, ["model.widths=[8,16]"])
+    config.apply("drawn-textbloom", ["model.widths=[8,16]"])
     text = (project / "params.yaml").read_text(encoding="utf-8")
     assert config.load().model.widths == [8, 16]
     assert "  widths: [8, 16]  " in text and comments(text) == comments(DEFAULT)
-    config.apply(None, ["model.widths=null"])
+    config.apply("drawn-projected-dcgan", ["model.widths=null"])
     assert (project / "params.yaml").read_text(encoding="utf-8") == DEFAULT
 
 

@@ -115,6 +115,7 @@ _OWN = ("projected-dcgan", "textbloom")
 NOT_IN: dict[str, tuple[tuple[str, ...], Any]] = {
     "model.backbone": (_PUBLISHED, None),
     "model.text_basis": (_PUBLISHED, "variance"),
+    "model.widths": ((*_PUBLISHED, "projected-dcgan"), None),
     "objective.mixed_captions": (_PUBLISHED, 0.0),
     "objective.cutmix": (_PUBLISHED, 0.0),
     "objective.saturation": (_PUBLISHED, 0.0),

@@ -272,7 +272,7 @@ def test_a_lock_file_cut_anywhere_keeps_its_whole_stages_and_another_fault_is_le
 def test_an_experiment_leaves_the_settings_of_the_workspace_alone_however_it_ends(folder):
     own = folder.text("params.yaml").replace("seed: 1 ", "seed: 7 ")
     (folder.path / "params.yaml").write_text(own)
-    set_ = "SET=data.mirror='a, b #1' data.limit=50 model.widths=[8,16]"
+    set_ = "SET=data.mirror='a, b #1' data.limit=50 model.name=textbloom model.widths=[8,16]"
     (folder.path / "slow").touch()
     running = folder.start("make", "-s", "-o", "setup", "exp", "PRESET=drawn-plain", set_)
     time.sleep(4)  # between DVC's own changes to params.yaml, which it takes back, and the experiment's stages
