@@ -279,7 +279,8 @@ def test_an_experiment_leaves_the_settings_of_the_workspace_alone_however_it_end
     os.killpg(running.pid, signal.SIGHUP)
     folder.finish(running)
     assert folder.text("params.yaml") == own
-    folder.make("exp", "PRESET=drawn-plain", set_)
+    said = folder.make("exp", "PRESET=drawn-plain", set_)
+    assert said.endswith("`dvc exp apply drawn-plain` brings the results into this one\n")
     assert folder.text("params.yaml") == own
     made = yaml.safe_load(folder.run("git", "show", f"{experiment(folder, 'drawn-plain')}:params.yaml"))
     assert (made["data"]["mirror"], made["data"]["limit"], made["model"]["widths"]) == ("a, b #1", 50, [8, 16])
@@ -320,6 +321,9 @@ def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
     (folder.path / "slow.py").write_text(STAGE + "assert list(Path('pictures').iterdir())\n")
     folder.run("git", "commit", "-qam", "ignored")
     folder.make("exp", "PRESET=drawn-plain", "SET=data.dataset=folder data.path=pictures data.split=none")
+    folder.run("dvc", "exp", "apply", "drawn-plain")
+    assert "path: pictures" in folder.text("params.yaml")
+    assert folder.text("data/made") == f"train of seed 1, lr {config.load(folder.path / config.PARAMS).train.lr}"
 
 
 def test_an_experiment_has_no_relative_path_out_of_the_project_and_is_not_queued_in_its_copy(folder):

@@ -199,6 +199,7 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
                 if not made:
                     raise UserError("DVC has recorded no experiment: without ARGS=--queue it does")
                 _git("fetch", "--quiet", "--no-write-fetch-head", "--no-auto-maintenance", str(copy), *made)
+                print(f"that workspace was a copy; `dvc exp apply {preset}` brings the results into this one")
         finally:
             shutil.rmtree(copy, ignore_errors=True)
     sys.exit(status)
