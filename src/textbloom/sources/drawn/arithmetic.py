@@ -11,6 +11,7 @@ Array = np.ndarray
 
 # Taylor coefficients of sin(2πy) in odd powers, highest first; the error on |y| <= 1/4 is below 4e-6.
 _SINE = (42.05869394489765, -76.70585975306136, 81.60524927607504, -41.341702240399755, 6.283185307179586)
+TURN = 6.283185307179586  # radians
 
 Number = TypeVar("Number", float, Array)
 

@@ -1,11 +1,9 @@
 """From a flower's attributes to its picture."""
 
-import math
-
 import numpy as np
 
 from textbloom.sources.drawn import background, centre, petals
-from textbloom.sources.drawn.arithmetic import Array, clip, smoothstep
+from textbloom.sources.drawn.arithmetic import TURN, Array, clip, smoothstep
 from textbloom.sources.drawn.attributes import PETAL_COLOURS, Flower, Ramp
 from textbloom.sources.drawn.canvas import SIDE, Canvas, Light
 from textbloom.sources.drawn.petals import Blade, Colouring, Frame, Outline
@@ -72,7 +70,7 @@ def _drop_shadow(canvas: Canvas, flower: Flower, frame: Frame, light: Light) -> 
 def _petals(canvas: Canvas, flower: Flower, frame: Frame, layer: int, light: Light, rng: np.random.Generator) -> None:
     count = flower.petals if flower.shape != "long" or layer == 0 else flower.petals - 3
     length = flower.radius * (1.0, 0.8, 0.6)[layer]
-    half_width = min(_OUTLINES[flower.shape].fullness * length * 0.66 * math.tau / (2 * count), 0.6 * length)
+    half_width = min(_OUTLINES[flower.shape].fullness * length * 0.66 * TURN / (2 * count), 0.6 * length)
     colouring = Colouring(
         ramp=PETAL_COLOURS[flower.petal_colour],
         veins=2 if flower.shape == "long" else 5,
