@@ -18,6 +18,7 @@ from textbloom.core.files import write_json
 from textbloom.core.tensors import load_tensors, save_tensors
 from textbloom.features import extractor
 from textbloom.metrics import diversity
+from textbloom.report import directions
 from textbloom.sampling import generator as trained
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,9 @@ def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(projec
     first = config.EVAL_METRICS.read_bytes()
     assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | PERCEPTUAL
     assert list(metrics) == sorted(metrics)
+    assert [
+        name for name in metrics if directions.measure(name) is None
+    ] == []  # what better and worse are, for reports
     assert {key: metrics[key] for key in sorted(CONDITIONS)} == {
         "encoder": "any",
         "encoder_sha256": "0" * 64,

@@ -16,10 +16,6 @@ def test_every_value_of_the_committed_evaluations_is_in_the_table():
     assert {name for name in names if measure(name) is None} == set()
 
 
-def test_every_value_of_the_evaluate_stage_is_in_the_table(built):
-    assert [name for name in json.loads(built.text("metrics/eval.json")) if measure(name) is None] == []
-
-
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
