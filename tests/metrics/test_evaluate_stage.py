@@ -57,9 +57,7 @@ def test_the_stage_writes_one_flat_sorted_record_and_the_same_bytes_again(projec
     first = config.EVAL_METRICS.read_bytes()
     assert set(metrics) == CONDITIONS | FIDELITY | ALIGNMENT | PERCEPTUAL
     assert list(metrics) == sorted(metrics)
-    assert [
-        name for name in metrics if directions.measure(name) is None
-    ] == []  # what better and worse are, for reports
+    assert [name for name in metrics if directions.measure(name) is None] == []
     assert {key: metrics[key] for key in sorted(CONDITIONS)} == {
         "encoder": "any",
         "encoder_sha256": "0" * 64,
