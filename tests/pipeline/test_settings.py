@@ -315,6 +315,17 @@ assert Path("picture.png").read_bytes() == bytes(range(256)) and not Path("gone.
     assert not list((folder.path / ".dvc/tmp/copies").glob("*/"))
 
 
+@pytest.mark.parametrize("author", ["someone <a@b.c>", "textbloom <textbloom@localhost>"])
+def test_an_experiment_has_the_author_that_this_project_names_or_one_at_least(folder, author):
+    if author.startswith("someone"):
+        folder.run("git", "config", "user.name", "someone")
+        folder.run("git", "config", "user.email", "a@b.c")
+    names = [f"--unset=GIT_{who}_{what}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
+    nobody = ["env", *names, "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null"]
+    folder.run(*nobody, "make", "-s", "-o", "setup", "exp", "PRESET=drawn-plain")
+    assert folder.run("git", "log", "-1", "--format=%an <%ae>", experiment(folder, "drawn-plain")) == f"{author}\n"
+
+
 def test_an_experiment_has_the_untracked_files_that_its_settings_name(folder):
     shutil.copytree(ROOT / "docs/folder/example", folder.path / "pictures")
     (folder.path / ".gitignore").write_text("/data\n/pictures\n/begun\n/slow\n")

@@ -210,7 +210,10 @@ def _copy_project(copy: Path, wanted: config.Params) -> None:
 
     DVC has copies of its own, but writes the settings into this params.yaml first, and takes them back.
     """
-    _git("clone", "--quiet", "--shared", ".", str(copy))
+    # An experiment is a commit, which has an author; the copy does not know who that is in this project's settings.
+    authors = (("user.name", "textbloom"), ("user.email", "textbloom@localhost"))
+    known = [f"--config={key}={_git('config', '--default', name, '--get', key).strip()}" for key, name in authors]
+    _git("clone", "--quiet", "--shared", *known, ".", str(copy))
     as_git_reads_it = ["-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false", "--no-optional-locks"]
     changes = _git(*as_git_reads_it, "diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD")
     if changes:
