@@ -40,7 +40,7 @@ def environment() -> dict[str, str]:
         "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
         "GIT_COMMITTER_NAME": "test", "GIT_COMMITTER_EMAIL": "test@example.org",
     }  # fmt: skip
-    # Nor may a container's own setting let every stage compile all modules again, or `make test ARGS=` hand on its ARGS.
+    # Nor may a container's own setting let every stage compile all modules, or `make test ARGS=` hand on its ARGS.
     for name in ("DVC_ROOT", "DVC_STAGE", "GIT_DIR", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MFLAGS", "ARGS"):
         ours.pop(name, None)
     return ours
