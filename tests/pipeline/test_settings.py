@@ -275,7 +275,7 @@ def test_an_experiment_leaves_the_settings_of_the_workspace_alone_however_it_end
     set_ = "SET=data.mirror='a, b #1' data.limit=50 model.name=textbloom model.widths=[8,16]"
     (folder.path / "slow").touch()
     running = folder.start("make", "-s", "-o", "setup", "exp", "PRESET=drawn-plain", set_)
-    time.sleep(4)  # between DVC's own changes to params.yaml, which it takes back, and the experiment's stages
+    time.sleep(4)  # while it copies the project, or DVC begins there
     os.killpg(running.pid, signal.SIGHUP)
     folder.finish(running)
     assert folder.text("params.yaml") == own
