@@ -220,9 +220,9 @@ def _copy_project(copy: Path, wanted: config.Params) -> None:
         _git("-C", str(copy), "apply", "--index", "--whitespace=nowarn", "-", given=changes)
     if LOCAL.exists():
         shutil.copy2(LOCAL, copy / LOCAL)
-    cache = subprocess.run(["dvc", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    cache = _output("dvc", "cache", "dir").strip()
     near = os.path.relpath(cache, copy)  # DVC writes no path with an accent into its settings
-    subprocess.run(["dvc", "cache", "dir", "--quiet", "--local", near], cwd=copy, check=True)
+    _output("dvc", "--cd", str(copy), "cache", "dir", "--quiet", "--local", near)
     unfinished = config.resume_root().resolve()  # which outlast the copy
     unfinished.mkdir(parents=True, exist_ok=True)
     paths = [wanted.data.path, wanted.data.mirror, wanted.encoder.path, wanted.evaluate.weights]
@@ -233,9 +233,13 @@ def _copy_project(copy: Path, wanted: config.Params) -> None:
 
 
 def _git(*arguments: str, given: str | None = None) -> str:
-    done = subprocess.run(["git", *arguments], input=given and os.fsencode(given), capture_output=True, check=False)
+    return _output("git", *arguments, given=given)
+
+
+def _output(*command: str, given: str | None = None) -> str:
+    done = subprocess.run(command, input=given and os.fsencode(given), capture_output=True, check=False)
     if done.returncode:
-        raise UserError(f"git {shlex.join(arguments)}: {os.fsdecode(done.stderr)}: see to it and run again")
+        raise UserError(f"{shlex.join(command)}: {os.fsdecode(done.stderr)}: see to it and run again")
     return os.fsdecode(done.stdout)
 
 
