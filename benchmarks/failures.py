@@ -29,7 +29,7 @@ def main() -> None:
         compare.evaluator_of(p, p.images.size),
     )
     pictures = generator.sample(evaluator.embeddings, seed_for(p.seed, "evaluated pictures", 0))
-    seen = evaluator.judge(pictures, "generated pictures").features
+    seen = evaluator.extractor(pictures, "generated pictures").features
     distances = torch.cdist(seen, evaluator.real.features.features).amin(1)
     order = distances.argsort(descending=True)
     middle = (len(order) - 2 * SHOWN) // 2
@@ -44,7 +44,7 @@ def main() -> None:
         rows(order[: 3 * SHOWN], "the worst") + rows(order[middle : middle + 2 * SHOWN], "the middle")
         + rows(order[-SHOWN:], "the best"),
         title=f"{len(order)} pictures of held-out captions, by their distance from real ones",
-        note=f"Distance to the nearest real picture of the same split, in the features of {evaluator.judge.name}.",
+        note=f"Distance to the nearest real picture of the same split, in the features of {evaluator.extractor.name}.",
         tile=128,
     )  # fmt: skip
     sheet.save(Path(sys.argv[1]))

@@ -168,7 +168,7 @@ def ranks(e: Evaluation) -> Figure:
     for picture, row in enumerate(real.rows.tolist()):
         own = int(row_of[row])
         others = torch.randperm(len(different), generator=stream).tolist()
-        among = [own, *[number for number in others if number != own]][: retrieval.AMONG]
+        among = [own, *[number for number in others if number != own]][: retrieval.CANDIDATES]
         best = sorted(among, key=lambda number: -float(fits[picture, number]))
         lists.append((best.index(own) + 1, picture, own, best))
     chosen = [next(found for found in lists if low <= found[0] <= high) for low, high in ((1, 1), (4, 6), (30, 100))]
@@ -177,7 +177,7 @@ def ranks(e: Evaluation) -> Figure:
     ):
         show(cell, e.generated[picture], frame=GENERATED)
         listed.axis("off")
-        listed.set_title(f"its own caption comes {rank} of {retrieval.AMONG}", loc="left", fontsize=9)
+        listed.set_title(f"its own caption comes {rank} of {retrieval.CANDIDATES}", loc="left", fontsize=9)
         shown = best[:6] if rank <= 6 else [*best[:4], None, own]
         for line, number in enumerate(shown):
             if number is None:

@@ -136,7 +136,7 @@ def test_as_many_pictures_as_evaluation_compares_are_enough(records):
 
 
 def test_as_many_different_captions_are_asked_for_as_pictures_choose_from():
-    assert captions.LEAST == retrieval.AMONG
+    assert captions.LEAST == retrieval.CANDIDATES
 
 
 @pytest.mark.parametrize(

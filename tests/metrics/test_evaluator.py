@@ -28,7 +28,7 @@ def test_the_features_of_each_side_are_those_of_its_own_pictures(project):
         (found.real.other_features, found.real.split.others.images.all()),
         (found.real.compared, found.real.images),
     ):
-        assert torch.equal(features.features, found.judge(images, "the same").features)
+        assert torch.equal(features.features, found.extractor(images, "the same").features)
 
 
 def test_what_the_judge_sees_in_a_picture_does_not_depend_on_the_batch(project):

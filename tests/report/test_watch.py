@@ -29,7 +29,7 @@ from textbloom.training import loop
 def run(tmp_path, monkeypatch) -> Path:
     """The folder of a run that has made eight of its nine steps and one progress grid, by this process."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(loop, "LOOK_STEPS", 1)
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
     folder = tmp_path / "resume" / "a1b2"
 
     class Killed(Exception):

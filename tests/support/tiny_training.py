@@ -172,5 +172,5 @@ def stage_in_a_child(folder: Path, stage: str, project: Path) -> None:
     """The `stage` (train or refine) in a process of its own, its state saved at each step."""
     os.chdir(project)
     torch.set_num_threads(1)
-    loop.SAVE_SECONDS, loop.LOOK_STEPS = -1.0, 1
+    loop.SAVE_SECONDS, loop.LOG_STEPS = -1.0, 1
     errors.run(lambda: train_stage(folder, 3) if stage == "train" else refine_stage(folder, 3))

@@ -93,7 +93,7 @@ def picked(ranks):
 
 def resumed(ranks, folder):
     """A run of three epochs, and one that was stopped in its middle and went on: weights, losses and pictures."""
-    loop.SAVE_SECONDS, loop.LOOK_STEPS = -1, 1
+    loop.SAVE_SECONDS, loop.LOG_STEPS = -1, 1
 
     def stop(step):
         if step == 4:

@@ -19,7 +19,7 @@ def _one_thread():
 @pytest.fixture
 def _saves_each_step(monkeypatch):
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1.0)
-    monkeypatch.setattr(loop, "LOOK_STEPS", 1)
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
 
 
 @pytest.fixture

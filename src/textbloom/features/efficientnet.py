@@ -21,6 +21,7 @@ from torch_fidelity.registry import register_feature_extractor
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import sha256
+from textbloom.features.depthwise import FrozenDepthwiseConv2d
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Scales(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.network = network(name)
-        _pad_kernels(self.network)
+        _make_fast(self.network)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = stages(self.network, images.contiguous(memory_format=torch.channels_last))
@@ -147,11 +148,11 @@ def _fold_batch_norms(module: nn.Module) -> None:
             _fold_batch_norms(layer)
 
 
-def _pad_kernels(module: nn.Module) -> None:
-    """Let convolutions of stride 2 pad alike on all sides, which the libraries do without a copy of the map.
+def _make_fast(module: nn.Module) -> None:
+    """Let depthwise convolutions have fast gradients, and those of stride 2 pad without a copy of the map.
 
     TensorFlow's padding for maps of an even side, one more at the end, is that of a kernel which begins with a row and
-    a column of zeros.
+    a column of zeros, padded alike on all sides.
     """
     for name, layer in list(module.named_children()):
         if isinstance(layer, Conv2dSame):
@@ -159,9 +160,11 @@ def _pad_kernels(module: nn.Module) -> None:
             padded = nn.Conv2d(*channels, side + 1, layer.stride[0], side // 2, groups=layer.groups)
             weight = functional.pad(layer.weight, (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
             padded.weight, padded.bias = nn.Parameter(weight, requires_grad=False), layer.bias
-            setattr(module, name, padded)
+            layer = padded
+        if isinstance(layer, nn.Conv2d):
+            setattr(module, name, FrozenDepthwiseConv2d(layer) if layer.groups > 1 else layer)
         else:
-            _pad_kernels(layer)
+            _make_fast(layer)
 
 
 def _published_weights(variant: Variant) -> dict[str, Tensor]:

@@ -143,6 +143,6 @@ def nearest_captions(texts: Tensor, rows: Tensor, count: int) -> Tensor:
     return similarity.topk(count, dim=1).indices
 
 
-def some(count: int, wanted: int, seed: int, purpose: str, index: int = 0) -> Tensor:
+def random_subset(count: int, wanted: int, seed: int, purpose: str, index: int = 0) -> Tensor:
     """`wanted` of `count` indices, a seeded choice without repeats, in random order."""
     return torch.randperm(count, generator=generator_for(seed, purpose, index))[:wanted]

@@ -15,10 +15,10 @@ from textbloom.dataset.eval_split import EvalSplit
 from textbloom.features import inception
 from textbloom.features.extractor import Extractor, Features
 from textbloom.metrics import colour_accuracy, diversity, fidelity, memorisation, petal_number, retrieval
-from textbloom.metrics.evaluation import Estimate, Evaluation, Metric, RealPictures, some
+from textbloom.metrics.evaluation import Estimate, Evaluation, Metric, RealPictures, random_subset
 from textbloom.text import TextEncoder
 
-# A new metric is a file beside this one and its function in one of these: does it see pictures through the judge?
+# A new metric is a file beside this one and its function in one of these: does it see pictures through the extractor?
 THROUGH_THE_JUDGE: tuple[Metric, ...] = (fidelity.measure, retrieval.measure, diversity.measure, memorisation.measure)
 OTHERWISE: tuple[Metric, ...] = (colour_accuracy.measure, petal_number.measure, diversity.measure_perceptual)
 
@@ -50,7 +50,7 @@ class Evaluator:
 
     def __init__(
         self,
-        judge: Extractor,
+        extractor: Extractor,
         features: Features,
         image_ids: np.ndarray,
         split: EvalSplit,
@@ -64,14 +64,14 @@ class Evaluator:
         """Choose the pictures that are compared, `samples` of them, by `seed`.
 
         Args:
-            judge: the network through which pictures are seen.
+            extractor: the network through which pictures are seen.
             features: what it sees in all prepared pictures, whose ids are `image_ids`, ascending.
             split: the prepared pictures by their part in the evaluation.
             text_encoder: in whose space retrieval compares captions, whatever encoder a generator was trained with.
             samples: how many pictures are compared.
             seed: of this choice and of those that metrics make.
             attributes: as `RealPictures` describes.
-            allow_training_network: whether the judge may be a network that a generator learned from.
+            allow_training_network: whether the extractor may be a network that a generator learned from.
 
         Raises UserError where there are fewer pictures than `samples`.
         """
@@ -84,14 +84,14 @@ class Evaluator:
                     f"evaluate.samples: {samples} is more than the {len(pictures)} {name}; lower it, or {MORE_PICTURES}"
                 )
         if len(split.others) > OTHERS:
-            chosen = some(len(split.others), OTHERS, seed, "other pictures").sort().values
+            chosen = random_subset(len(split.others), OTHERS, seed, "other pictures").sort().values
             split = replace(split, others=split.others.subset(chosen))
-        self.judge, self.text_encoder = judge, text_encoder
+        self.extractor, self.text_encoder = extractor, text_encoder
         text_encoder.check(split.pictures.first_captions, refuse=False)
         self._allow_training_network = allow_training_network
         self.real = RealPictures(
             split=split,
-            rows=some(len(split.pictures), samples, seed, "held-out pictures").sort().values,
+            rows=random_subset(len(split.pictures), samples, seed, "held-out pictures").sort().values,
             features=features[_places(split.pictures.image_ids, image_ids)],
             other_features=features[_places(split.others.image_ids, image_ids)],
             texts=text_encoder.encode(split.pictures.first_captions, _TEXTS),
@@ -113,15 +113,15 @@ class Evaluator:
     def measure(self, make: Maker, trained: Mapping[str, Any]) -> Result:
         """Measure the generator that makes pictures by `make`; `trained` is the config of its trained folder.
 
-        Keys that the judge or the data cannot give are absent. Where the judge is a network that the generator learned
-        from, the keys of what is seen through it end in `_selfjudged`, if that is allowed at all.
+        Keys that the extractor or the data cannot give are absent. Where the extractor is a network that the generator
+        learned from, the keys of what is seen through it end in `_selfjudged`, if that is allowed at all.
 
-        Raises UserError for a judge that is not allowed, where a metric has too few pictures or captions, and for a
-        value that is not finite.
+        Raises UserError for an extractor that is not allowed, where a metric has too few pictures or captions, and for
+        a value that is not finite.
         """
         networks = [*trained.get("pretrained", []), *trained["encoder"].get("pretrained", [])]
         learned_from = frozenset(network["sha256"] for network in networks)
-        suffix = "_selfjudged" if self._judge_is_among(learned_from) else ""
+        suffix = "_selfjudged" if self._learned_from_extractor(learned_from) else ""
         evaluation = self.evaluation(make, learned_from)
         values: dict[str, float | Estimate] = {}
         for metric in THROUGH_THE_JUDGE:
@@ -137,13 +137,13 @@ class Evaluator:
         metrics = rounded(self._conditions(evaluation, trained) | plain)
         return Result(metrics, intervals, memorisation.curves(evaluation))
 
-    def _judge_is_among(self, learned_from: frozenset[str]) -> bool:
-        """Whether the generator, or its text encoder, learned from the judge. A UserError where that is not allowed."""
-        found = self.judge.sha256 in learned_from
+    def _learned_from_extractor(self, learned_from: frozenset[str]) -> bool:
+        """Whether generator or text encoder learned from the extractor. Raises UserError where that is not allowed."""
+        found = self.extractor.sha256 in learned_from
         if found and not self._allow_training_network:
             raise UserError(
-                f"evaluate.extractor: the generator learned from {self.judge.name}, whose opinion of it says little; "
-                "choose another one, or set evaluate.allow_training_network to true"
+                f"evaluate.extractor: the generator learned from {self.extractor.name}, whose opinion of it says "
+                "little; choose another one, or set evaluate.allow_training_network to true"
             )
         return found
 
@@ -151,10 +151,12 @@ class Evaluator:
         """What metrics look at, of the generator that makes pictures by `make`."""
         count = len(self.real.rows)
         generated = make(torch.arange(count), 0)
-        features = self.judge(generated, "generated pictures")
-        again = some(count, min(count, diversity.CAPTIONS), self.real.seed, "captions drawn again").sort().values
+        features = self.extractor(generated, "generated pictures")
+        again = (
+            random_subset(count, min(count, diversity.CAPTIONS), self.real.seed, "captions drawn again").sort().values
+        )
         more = torch.cat([make(again, draw) for draw in range(1, diversity.DRAWS)])
-        further = self.judge(more, "further pictures of the same captions").features
+        further = self.extractor(more, "further pictures of the same captions").features
         shape = (diversity.DRAWS, len(again))
         return Evaluation(
             real=self.real,
@@ -164,16 +166,16 @@ class Evaluator:
             drawn=torch.cat([generated[again], more]).unflatten(0, shape).transpose(0, 1),
             draws=torch.cat([features.features[again], further]).unflatten(0, shape).transpose(0, 1),
             learned_from=learned_from,
-            inception=self.judge.name == inception.NAME,
+            inception=self.extractor.name == inception.NAME,
         )
 
     def _conditions(self, evaluation: Evaluation, trained: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "encoder": trained["encoder"]["name"],
             "encoder_sha256": trained["encoder"]["sha256"],
-            "extractor": self.judge.name,
+            "extractor": self.extractor.name,
             "image_size": evaluation.generated.shape[-1],
-            "layer": self.judge.layer,
+            "layer": self.extractor.layer,
             "n_fake": len(evaluation.generated),
             "n_real": len(self.real.rows),
             "seed": self.real.seed,

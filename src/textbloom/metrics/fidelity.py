@@ -15,7 +15,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from textbloom.core.seeding import seed_for
-from textbloom.metrics.evaluation import Estimate, Evaluation, Values, some
+from textbloom.metrics.evaluation import Estimate, Evaluation, Values, random_subset
 
 ISC_SPLITS = 10
 KID_SUBSET_LIMIT = 1000  # the published subset size (Bińkowski et al. 2018)
@@ -38,7 +38,7 @@ def measure(evaluation: Evaluation) -> Values:
     kernel, spread = kernel_distance(fake.features, real, seed)
     precision, recall = precision_recall(fake.features, real)
     others = evaluation.real.other_features.features
-    other = others[some(len(others), len(real), evaluation.real.seed, "other classes").sort().values]
+    other = others[random_subset(len(others), len(real), evaluation.real.seed, "other classes").sort().values]
     everything = evaluation.real.features.features
 
     def estimate(value: float, of: Callable[[Tensor, Tensor], float]) -> Estimate:
@@ -69,7 +69,7 @@ def floor(features: Tensor, count: int, seed: int) -> float:
     """
 
     def measured(size: int) -> float:
-        orders = [some(len(features), 2 * size, seed, "floor", turn) for turn in range(FLOORS)]
+        orders = [random_subset(len(features), 2 * size, seed, "floor", turn) for turn in range(FLOORS)]
         return sum(quick_frechet(features[order[:size]], features[order[size:]]) for order in orders) / FLOORS
 
     size = min(count, len(features) // 2)

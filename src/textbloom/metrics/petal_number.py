@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from textbloom.metrics.colour_accuracy import cielab
-from textbloom.metrics.evaluation import Estimate, Evaluation, Values, some
+from textbloom.metrics.evaluation import Estimate, Evaluation, Values, random_subset
 
 FEWEST, MOST = 4, 24  # petals that a drawn flower has
 RADII = torch.arange(0.5, 0.9, 0.05)  # half sides: where petals part, outside the centre and within the tips
@@ -31,7 +31,7 @@ def measure(evaluation: Evaluation) -> Values:
         return {}
     others = real.split.others.images
     wanted = counted(real.images)
-    drawn = counted(others[some(len(others), len(wanted), real.seed, "other petals")])
+    drawn = counted(others[random_subset(len(others), len(wanted), real.seed, "other petals")])
     generated = counted(evaluation.generated)
     return {
         "petal_number_distance": _distance(generated, wanted),

@@ -19,8 +19,8 @@ from textbloom.core.errors import MORE_PICTURES, UserError
 from textbloom.core.seeding import generator_for
 from textbloom.metrics.evaluation import Evaluation, Values, mean_of
 
-AMONG = 100  # captions that a picture chooses from: its own and 99 others
-TOPS = (1, 10)
+CANDIDATES = 100  # captions that a picture chooses from: its own and 99 others
+TOP_K = (1, 10)
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # in units of a standardised feature's variance
 HELD_OUT = 5  # one training pair in so many chooses the ridge
 
@@ -93,9 +93,10 @@ def choices(probe: Probe, texts: Sequence[str], embeddings: Tensor) -> tuple[Ten
     Raises UserError for fewer than 100 different texts.
     """
     _, first, own = np.unique(np.array(texts, dtype=object), return_index=True, return_inverse=True)
-    if len(first) < AMONG:
+    if len(first) < CANDIDATES:
         raise UserError(
-            f"retrieval needs {AMONG} different captions, the side that is compared has {len(first)}: " + MORE_PICTURES
+            f"retrieval needs {CANDIDATES} different captions, the side that is compared has {len(first)}: "
+            + MORE_PICTURES
         )
     return probe.texts(embeddings[torch.from_numpy(first)]), torch.from_numpy(own)
 
@@ -116,7 +117,8 @@ def retrieval(pictures: Tensor, vectors: Tensor, own: Tensor) -> dict[str, Tenso
     better = ((similarity >= matching).sum(1) - 1).numpy()
     others = len(vectors) - 1
     return {
-        f"retrieval_at_{k}": torch.from_numpy(np.asarray(hypergeom.cdf(k - 1, others, better, AMONG - 1))) for k in TOPS
+        f"retrieval_at_{k}": torch.from_numpy(np.asarray(hypergeom.cdf(k - 1, others, better, CANDIDATES - 1)))
+        for k in TOP_K
     }
 
 

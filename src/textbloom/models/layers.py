@@ -1,8 +1,8 @@
 """torch's layers where they are faster as matrix products, or need another precision.
 
 All of them have the parameters of the layers that they derive from; the values of a convolution differ from those only
-by the order in which a sum is rounded, and they can be differentiated twice, as gradient penalties need. This is the
-only file with autograd functions of its own.
+by the order in which a sum is rounded, and they can be differentiated twice, as gradient penalties need. Beside
+features/depthwise.py this is the only file with autograd functions of its own.
 """
 
 from typing import Any

@@ -144,12 +144,7 @@ class Discriminator(base.Discriminator):
             return [images]
         side = (self._side, self._side)
         enlarged = F.interpolate(images, side, mode="bilinear", align_corners=False)
-        # The gradients of depthwise convolutions take twice the time in bfloat16 on a CPU, its values half the time.
-        device = images.device.type
-        wide = device == "cpu" and images.requires_grad and torch.is_grad_enabled()
-        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not wide):
-            scales = self.backbone(enlarged)
-        return [*self.mixture(scales), images]
+        return [*self.mixture(self.backbone(enlarged)), images]
 
     def learned_features(self, frozen: list[Tensor]) -> list[Tensor]:
         return [head(scale) for head, scale in zip(self.heads, frozen, strict=True)]

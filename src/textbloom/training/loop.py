@@ -19,7 +19,7 @@ from textbloom.training.batches import Batches
 from textbloom.training.trainer import Trainer
 
 SAVE_SECONDS = 45.0  # a kill costs at most this long; a save costs a fraction of a second
-LOOK_STEPS = 20  # steps between looks at the losses: each look waits for the device
+LOG_STEPS = 20  # steps between looks at the losses: each look waits for the device
 LOOK_SECONDS = 5.0  # or, where steps are slow, this long
 
 # The averaged generator's values now, by name, and its weights.
@@ -115,7 +115,7 @@ def train(
                     sums[name] = sums.get(name, 0.0) + loss.double()
                 done = trainer.step - epoch * per_epoch
                 bar.update(batches.batch_size)
-                if done % LOOK_STEPS == 0 or done == per_epoch or time.monotonic() - looked > LOOK_SECONDS:
+                if done % LOG_STEPS == 0 or done == per_epoch or time.monotonic() - looked > LOOK_SECONDS:
                     looked = time.monotonic()
                     means = {name: float(total) / done for name, total in sums.items()}
                     _check_losses(means, trainer.step, section, state)
