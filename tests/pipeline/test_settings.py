@@ -273,7 +273,6 @@ def test_an_experiment_leaves_the_settings_of_the_workspace_alone_however_it_end
     own = folder.text("params.yaml").replace("seed: 1 ", "seed: 7 ")
     (folder.path / "params.yaml").write_text(own)
     set_ = "SET=data.mirror='a, b #1' data.limit=50 model.name=textbloom model.widths=[8,16]"
-    (folder.path / "slow").touch()
     running = folder.start("make", "-s", "-o", "setup", "exp", "PRESET=drawn-plain", set_)
     time.sleep(4)  # while it copies the project, or DVC begins there
     os.killpg(running.pid, signal.SIGHUP)
