@@ -90,7 +90,7 @@ class Folder:
         return running
 
     def finish(self, running: "subprocess.Popen[str]") -> str:
-        (self.path / "slow").unlink()
+        (self.path / "slow").unlink(missing_ok=True)
         return running.communicate()[0]
 
     def recorded(self, stage: str) -> dict:
