@@ -90,7 +90,7 @@ class Folder:
         return running
 
     def finish(self, running: "subprocess.Popen[str]") -> str:
-        (self.path / "slow").unlink(missing_ok=True)
+        (self.path / "slow").unlink()
         return running.communicate()[0]
 
     def recorded(self, stage: str) -> dict:
@@ -276,7 +276,7 @@ def test_an_experiment_leaves_the_settings_of_the_workspace_alone_however_it_end
     running = folder.start("make", "-s", "-o", "setup", "exp", "PRESET=drawn-plain", set_)
     time.sleep(4)  # while it copies the project, or DVC begins there
     os.killpg(running.pid, signal.SIGHUP)
-    folder.finish(running)
+    running.communicate()
     assert folder.text("params.yaml") == own
     said = folder.make("exp", "PRESET=drawn-plain", set_)
     assert said.endswith("`dvc exp apply drawn-plain` brings the results into this one\n")

@@ -19,7 +19,7 @@ from textbloom.metrics.evaluation import Estimate, Evaluation, Metric, RealPictu
 from textbloom.text import TextEncoder
 
 # A new metric is a file beside this one and its function in one of these: does it see pictures through the extractor?
-THROUGH_THE_JUDGE: tuple[Metric, ...] = (fidelity.measure, retrieval.measure, diversity.measure, memorisation.measure)
+THROUGH_EXTRACTOR: tuple[Metric, ...] = (fidelity.measure, retrieval.measure, diversity.measure, memorisation.measure)
 OTHERWISE: tuple[Metric, ...] = (colour_accuracy.measure, petal_number.measure, diversity.measure_perceptual)
 
 DIGITS = 6
@@ -124,7 +124,7 @@ class Evaluator:
         suffix = "_selfjudged" if self._learned_from_extractor(learned_from) else ""
         evaluation = self.evaluation(make, learned_from)
         values: dict[str, float | Estimate] = {}
-        for metric in THROUGH_THE_JUDGE:
+        for metric in THROUGH_EXTRACTOR:
             values |= {name + suffix: value for name, value in metric(evaluation).items()}
         for metric in OTHERWISE:
             values |= metric(evaluation)
