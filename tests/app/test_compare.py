@@ -1,6 +1,7 @@
 """Systems side by side: one set of captions and noise, judged in one text space, none asked for what it trained on."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from textbloom import config
 from textbloom.app import cli, compare
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_tensors, save_tensors
+from textbloom.viz.samples import Examples
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_the_command_leaves_a_picture_and_the_measures_of_each_system(projects):
 def test_a_system_that_paints_the_real_pictures_is_perfect_beside_one_that_does_not(projects, monkeypatch):
     real, untrained = opened("real"), opened("untrained")
 
-    def pictures(self, captions, noise):
+    def pictures(self, captions, noise, size):
         vectors = torch.stack([self.embeddings[caption] for caption in captions])
         return flat_pictures(vectors) if self.name == "real" else self.generator.sample(vectors, 0, noise[:, :5])
 
@@ -68,7 +70,27 @@ def test_each_system_takes_its_part_of_the_same_noise(projects):
     first, noise = opened("first"), torch.randn(2, 9)
     captions = ["flower 200", "flower 201"]
     vectors = load_tensors(config.EMBEDDINGS)["embeddings"][200:202]
-    assert torch.equal(first.pictures(captions, noise), first.generator.sample(vectors, 0, noise[:, :5]))
+    assert torch.equal(first.pictures(captions, noise, 64), first.generator.sample(vectors, 0, noise[:, :5]))
+
+
+def test_smaller_pictures_are_enlarged_to_the_size_of_the_largest_and_keep_their_colours(projects):
+    prepared_project.write_generator(projects / "other", noise_dim=9, embedding_dim=20, size=128)
+    small, large = opened("small"), opened("large", "../other")
+    side = compare.side([small, large])
+    noise, captions = torch.randn(2, 9), ["flower 200", "flower 201"]
+    drawn = small.pictures(captions, noise, side)
+    assert drawn.shape == large.pictures(captions, noise, side).shape == (2, 3, 128, 128)
+    means = [pictures.float().mean((2, 3)) for pictures in (drawn, small.pictures(captions, noise, 64))]
+    torch.testing.assert_close(*means, atol=0.5, rtol=0)
+    shown = Examples(captions, torch.zeros(2, 12), drawn)
+    assert compare.sheet([small, large], shown, 1).rows[0].pictures.shape == (3, 3, 128, 128)
+
+
+def test_a_trained_folder_of_a_project_is_compared_by_itself(projects):
+    shutil.copytree("models/base", "models/refined")
+    prepared_project.write_generator(projects / "own", noise_dim=7)
+    first, second = opened("base", "../own/models/base"), opened("refined", "../own/models/refined")
+    assert (first.generator.noise_dim, second.generator.noise_dim, opened("as set").generator.noise_dim) == (7, 5, 7)
 
 
 class Brightness:
@@ -98,7 +120,7 @@ def test_a_system_is_not_asked_for_captions_that_it_trained_on(projects):
     other = opened("other", "../other")
     assert "flower 200" in own.embeddings and "flower 200" not in other.embeddings
     with pytest.raises(UserError, match=r"other: its data/captions\.csv has no held-out caption 'flower 200'"):
-        other.pictures(["flower 200"], torch.randn(1, 9))
+        other.pictures(["flower 200"], torch.randn(1, 9), 64)
 
 
 def test_embeddings_of_another_encoder_are_refused(projects):

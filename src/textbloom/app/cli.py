@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "systems",
         nargs="+",
         metavar="NAME=PROJECT",
-        help="a trained project's folder, and what to call it; folders of one name are seeds of one system",
+        help="a trained project's folder, or one in its models/, and what to call it; folders of one name are seeds of "
+        "one system; smaller pictures are enlarged to the size of the largest",
     )
     comparison.add_argument("--out", type=Path, required=True, help="folder for comparison.png and comparison.json")
     comparison.add_argument("--rows", type=int, default=8, help="captions on the picture (default 8)")
@@ -125,11 +126,8 @@ def _compare(options: argparse.Namespace) -> None:
     if options.rows < 1:
         raise errors.UserError(f"--rows: expected at least 1, got {options.rows}")
     systems = [_system(text) for text in options.systems]
-    sizes = {system.name: system.generator.size for system in systems}
-    if len({system.generator.size for system in systems}) > 1:
-        raise errors.UserError(f"systems: picture sizes must agree, got {sizes}")
     p = config.load()
-    evaluator = compare.evaluator_of(p, systems[0].generator.size)
+    evaluator = compare.evaluator_of(p, compare.side(systems))
     compare.sheet(systems, choose(evaluator.real.split, options.rows, p.seed), p.seed).save(
         options.out / "comparison.png"
     )
@@ -140,7 +138,6 @@ def _system(text: str) -> "compare.System":
     from textbloom.app import compare
 
     name, equals, folder = text.partition("=")
-    project = Path(folder)
-    if not (name and equals and (project / config.PARAMS).is_file()):
+    if not (name and equals and (compare.project_of(Path(folder)) / config.PARAMS).is_file()):
         raise errors.UserError(f"systems: expected NAME=PROJECT, the folder of a trained project, got '{text}'")
-    return compare.open_system(name, project)
+    return compare.open_system(name, Path(folder))

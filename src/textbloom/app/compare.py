@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 
 from textbloom import config
 from textbloom.core.errors import UserError
@@ -35,10 +37,11 @@ class System:
     generator: TrainedGenerator
     embeddings: Mapping[str, Tensor]
 
-    def pictures(self, captions: Sequence[str], noise: Tensor) -> Tensor:
-        """Pictures uint8 [n, 3, S, S] for n captions; of each row of `noise` it takes as many numbers as it needs.
+    def pictures(self, captions: Sequence[str], noise: Tensor, size: int) -> Tensor:
+        """Pictures uint8 [n, 3, size, size] for n captions, smaller ones enlarged (bicubic).
 
-        Raises UserError for a caption that the system was not prepared for.
+        Of each row of `noise` a system takes as many numbers as it needs. Raises UserError for a caption that it was
+        not prepared for.
         """
         missing = next((caption for caption in captions if caption not in self.embeddings), None)
         if missing is not None:
@@ -47,17 +50,22 @@ class System:
                 "data, split and data.limit"
             )
         vectors = torch.stack([self.embeddings[caption] for caption in captions])
-        return self.generator.sample(vectors, seed=0, noise=noise[:, : self.generator.noise_dim])
+        pictures = self.generator.sample(vectors, seed=0, noise=noise[:, : self.generator.noise_dim])
+        if size == self.generator.size:
+            return pictures
+        return functional.resize(pictures, [size, size], InterpolationMode.BICUBIC)
 
 
-def open_system(name: str, project: Path) -> System:
-    """The system that lies trained in the folder `project`, as its params.yaml names it.
+def open_system(name: str, folder: Path) -> System:
+    """The system that lies trained in the project `folder`, as its params.yaml names it, or in its models/ `folder`.
 
     It can read the captions that it did not train on, so that no system is asked for what it knows. Raises UserError
     where models and embeddings are missing or not of one encoder.
     """
+    project = project_of(folder)
     p = config.load(project / config.PARAMS)
-    generator = load_generator(project / config.trained(p.evaluate.model), p.evaluate.generator)
+    trained = project / config.trained(p.evaluate.model) if project == folder else folder
+    generator = load_generator(trained, p.evaluate.generator)
     encoder = load_metadata(project / config.EMBEDDINGS)["encoder"]
     if encoder != generator.config["encoder"]:
         raise UserError(f"{name}: {project / config.EMBEDDINGS} is of another encoder than its generator: `make repro`")
@@ -65,6 +73,16 @@ def open_system(name: str, project: Path) -> System:
     vectors = load_tensors(project / config.EMBEDDINGS)["embeddings"]
     held_out = rows[~rows["split"].isin(p.train.split_names)]
     return System(name, generator, dict(zip(held_out["caption"], vectors[held_out.index.tolist()], strict=True)))
+
+
+def project_of(folder: Path) -> Path:
+    """The project that `folder` is, or whose trained folder, such as models/base, it is."""
+    return folder.parent.parent if folder.parent.name == config.BASE.parent.name else folder
+
+
+def side(systems: Sequence[System]) -> int:
+    """The side in pixels at which systems are compared, that of the largest pictures."""
+    return max(system.generator.size for system in systems)
 
 
 def evaluator_of(p: config.Params, size: int) -> Evaluator:
@@ -95,7 +113,7 @@ def measure(systems: Sequence[System], evaluator: Evaluator, seed: int) -> dict[
 
     def make(system: System, places: Tensor, draw: int) -> Tensor:
         noise = _noise(systems, len(captions), seed, "compared pictures", draw)
-        return system.pictures([captions[place] for place in places.tolist()], noise[places])
+        return system.pictures([captions[place] for place in places.tolist()], noise[places], side(systems))
 
     records: dict[str, list[dict[str, Any]]] = {}
     for system in systems:
@@ -124,7 +142,7 @@ def sheet(systems: Sequence[System], shown: Examples, seed: int) -> Sheet:
     """A row a caption: its real picture, then each system's for the caption and one noise, of the first seed alone."""
     systems = [*{system.name: system for system in reversed(systems)}.values()][::-1]
     noise = _noise(systems, len(shown), seed, "compared sheet")
-    drawn = [system.pictures(shown.captions, noise) for system in systems]
+    drawn = [system.pictures(shown.captions, noise, side(systems)) for system in systems]
     rows = [
         Row(torch.stack([real, *made]), left=caption)
         for caption, real, *made in zip(shown.captions, shown.images, *drawn, strict=True)
