@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from textbloom.models import layers
-from textbloom.models.layers import MapToLogit, MatmulConv2d, MatmulConvTranspose2d, VectorToMap
+from textbloom.models.layers import DoublingConv2d, MapToLogit, MatmulConv2d, MatmulConvTranspose2d, VectorToMap
 
 GEOMETRIES = [(4, 2, 1), (3, 1, 1), (2, 2, 0)]  # of kernel, stride, padding
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -48,6 +48,23 @@ def test_a_logit_of_a_map_is_the_convolution_over_it_with_the_vector_at_every_pl
     torch.testing.assert_close(logits, expected)
     own = gradients(logits, *inputs, *layer.parameters())
     torch.testing.assert_close(own, gradients(expected, *inputs, *reference.parameters()))
+
+
+@pytest.mark.parametrize("memory_format", LAYOUTS)
+@pytest.mark.parametrize(("height", "width"), [(3, 4), (5, 5), (6, 9)])  # the first goes the way of doubled maps
+def test_a_doubling_convolution_is_the_convolution_of_doubled_maps_up_to_its_edges(height, width, memory_format):
+    layer = DoublingConv2d(5, 7).double().to(memory_format=memory_format)
+    maps = double(3, 5, height, width, memory_format=memory_format)
+    own = layer(maps)
+    expected = F.conv2d(maps.repeat_interleave(2, 2).repeat_interleave(2, 3), layer.weight, layer.bias, padding=1)
+    torch.testing.assert_close(own, expected)
+    inputs = [maps, *layer.parameters()]
+    torch.testing.assert_close(gradients(own, *inputs), gradients(expected, *inputs))
+
+
+def test_a_doubling_convolution_can_be_differentiated_twice():
+    layer = DoublingConv2d(2, 3).double()
+    assert torch.autograd.gradgradcheck(layer, (double(1, 2, 5, 5),))
 
 
 PRODUCTS = [

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from textbloom.models import base
 from textbloom.models.base import Architecture
+from textbloom.models.layers import DoublingConv2d, doubled
 from textbloom.models.stackgan import Conditioning
 from textbloom.models.text_directions import TextDirections
 
@@ -100,13 +101,13 @@ class UpBlock(nn.Module):
     def __init__(self, before: int, after: int, condition: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList([ConditionalNorm(before, condition), ConditionalNorm(after, condition)])
-        self.convolutions = nn.ModuleList([nn.Conv2d(before, after, 3, 1, 1), nn.Conv2d(after, after, 3, 1, 1)])
+        self.convolutions = nn.ModuleList([DoublingConv2d(before, after), nn.Conv2d(after, after, 3, 1, 1)])
         self.shortcut = nn.Conv2d(before, after, 1, bias=False)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        y = self.convolutions[0](_doubled(F.leaky_relu(self.norms[0](x, condition), 0.2)))
+        y = self.convolutions[0](F.leaky_relu(self.norms[0](x, condition), 0.2))
         y = self.convolutions[1](F.leaky_relu(self.norms[1](y, condition), 0.2))
-        return y + _doubled(self.shortcut(x))
+        return y + doubled(self.shortcut(x))
 
 
 class Discriminator(base.Discriminator):
@@ -264,7 +265,3 @@ def _deviation(maps: Tensor) -> Tensor:
     variance = maps.float().unflatten(0, (-1, groups)).var(0, unbiased=False)
     deviations = (variance + 1e-6).sqrt().mean((1, 2, 3)).to(maps.dtype)
     return deviations.repeat(count // groups)[:, None, None, None].expand(-1, 1, height, width)
-
-
-def _doubled(maps: Tensor) -> Tensor:
-    return F.interpolate(maps, scale_factor=2, mode="nearest")
