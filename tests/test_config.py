@@ -339,7 +339,14 @@ def test_the_published_preset_states_the_published_configuration(project):
 
 
 def test_the_presets_of_system_c_have_its_random_crops_and_flips(project):
-    for preset in ("cub200-stackgan", "drawn-stackgan"):
+    for preset in ("cub200-stackgan", "flowers102-stackgan", "drawn-stackgan"):
         config.apply(preset, [])
         p = config.load()
         assert p.images.random_crops and p.train.flips
+
+
+def test_system_c_on_flowers_is_that_on_birds_but_for_the_data(project):
+    config.apply("cub200-stackgan", ["data.dataset=flowers102", "images.box_share=null"])
+    birds = config.load()
+    config.apply("flowers102-stackgan", [])
+    assert config.load() == birds

@@ -82,10 +82,11 @@ def _params(options: argparse.Namespace) -> None:
 
 
 def _presets(options: argparse.Namespace) -> None:
-    for name in config.presets():
+    names = config.presets()
+    for name in names:
         text = read_text(config.PRESETS / f"{name}.yaml", "save it as UTF-8")
         first, *_ = text.splitlines() or [""]
-        print(f"{name:28} {first.removeprefix('#').strip()}")
+        print(f"{name:{max(map(len, names))}}  {first.removeprefix('#').strip()}")
 
 
 def _doctor(options: argparse.Namespace) -> None:
