@@ -376,7 +376,7 @@ def run(stage: Callable[[Params], None]) -> None:
 def _run(stage: Callable[[Params], None]) -> None:
     started = time.monotonic()
     noted = PROVENANCE / f"{_stage_name()}.json"
-    with locks.together(LOCK):
+    with locks.shared(LOCK):
         params = load()
         noted.unlink(missing_ok=True)  # it is of an earlier run
         stage(params)

@@ -74,9 +74,9 @@ def test_a_lock_on_a_folder_that_was_removed_meanwhile_is_taken_anew(tmp_path, m
 
     monkeypatch.setattr(fcntl, "flock", after_the_holder_removes_it)
     with (
-        locks.alone(folder / "lock", "trains"),
+        locks.exclusive(folder / "lock", "trains"),
         pytest.raises(UserError, match=f"process {os.getpid()} on .* since .* trains; wait for it or end it"),
-        locks.alone(folder / "lock", "trains"),
+        locks.exclusive(folder / "lock", "trains"),
     ):
         raise AssertionError("two hold the folder")
 

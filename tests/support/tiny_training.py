@@ -1,7 +1,7 @@
 """Training of seconds: tiny networks, made-up pictures, a trainer of them, and whole runs of both training stages."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,19 @@ def prepared(count: int = 13, captions: int = 1, size: int = 64, larger: int | N
     )
 
 
+class _ToldBatches(Batches):
+    """Calls `after_step` with the number of finished steps before each further one, what was to be saved then saved."""
+
+    after_step: Callable[[int], None]
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        first = epoch * self.steps_per_epoch + first_step
+        for step, batch in enumerate(super().epoch(epoch, first_step), start=first):
+            if step:
+                self.after_step(step)
+            yield batch
+
+
 def train(
     folder: Path,
     epochs: int = 3,
@@ -106,12 +119,11 @@ def train(
     """The loop alone, three steps an epoch unless `batch_size` is changed; `changes` are those of `trainer`."""
     trained = trainer(ranks=ranks, **changes)
     micro_batches = trained.accumulate
-    batches = Batches(prepared(), batch_size, 7, trained.device, ranks=ranks, micro_batches=micro_batches)
+    batches = _ToldBatches(prepared(), batch_size, 7, trained.device, ranks=ranks, micro_batches=micro_batches)
+    batches.after_step = after_step
     noise = torch.ones(2, trained.networks.generator.noise_dim)
     inputs = loop.ProgressInputs(noise, torch.ones(2, 12), ["a red flower", "a blue flower"])
-    log = loop.train(
-        trained, batches, inputs, epochs=epochs, grid_every=2, folder=folder, section=section, after_step=after_step
-    )
+    log = loop.train(trained, batches, inputs, epochs=epochs, grid_every=2, folder=folder, section=section)
     return trained, log
 
 

@@ -4,7 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,23 @@ class Tiny(nn.Module):
         return self.table(tokens.long()).mean(1)
 
 
-def pairs() -> Pairs:
+class Killed(Exception):
+    pass
+
+
+class Counted(Pairs):
+    """Counts the steps that are begun, and ends the run in place of any after the first `most`."""
+
+    steps, most = 0, 99
+
+    def draw(self, batch_size: int, stream: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.steps == self.most:
+            raise Killed
+        self.steps += 1
+        return super().draw(batch_size, stream)
+
+
+def pairs() -> Counted:
     """Features and captions that carry their own class, picture and number."""
     count = CLASSES * PICTURES
     # Neither sorted by class nor caption by picture: the pairing must not lean on order.
@@ -48,18 +64,18 @@ def pairs() -> Pairs:
     features = torch.stack([torch.tensor([c, p, 0, 0.5, 1, 2]) for p, c in enumerate(classes.tolist())])
     owner = torch.arange(count).repeat(CAPTIONS)
     captions = torch.stack([torch.tensor([int(p), r, int(classes[p])]) for r, p in enumerate(owner)]).to(torch.uint8)
-    return Pairs(features, classes, captions, owner)
+    return Counted(features, classes, captions, owner)
 
 
 def schedule(seed: int = 7, epochs: int = 3, lr: float = 0.01, precision: str = "fp32") -> Schedule:
     return Schedule(seed, epochs, batch_size=4, lr=lr, lr_decay=0.9, precision=precision)
 
 
-def train(folder: Path, after_step: Callable[[int], None] = lambda step: None, **of_schedule: Any) -> Any:
-    """A tiny network, trained, and its losses."""
+def train(folder: Path, drawn: Pairs | None = None, **of_schedule: Any) -> tuple[torch.Tensor, list[float]]:
+    """The weights of a tiny network that was trained, and its losses."""
     torch.manual_seed(0)
     network = Tiny()
-    losses = encoder_training.train(network, pairs(), schedule(**of_schedule), CPU, folder, after_step)
+    losses = encoder_training.train(network, drawn or pairs(), schedule(**of_schedule), CPU, folder)
     return network.table.weight, losses
 
 
@@ -115,10 +131,6 @@ def test_training_lowers_the_loss(tmp_path):
     assert sum(losses[-5:]) < sum(losses[:5]) / 2
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.fixture
 def _saves_each_step(monkeypatch):
     monkeypatch.setattr(encoder_training, "SAVE_SECONDS", -1.0)
@@ -129,29 +141,25 @@ def _saves_each_step(monkeypatch):
 @pytest.mark.parametrize("at", [1, 4, 5, 6, 14])
 def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, at):
     whole, losses = train(tmp_path / "whole")
-
-    def kill(step):
-        if step == at:
-            raise Killed
-
+    first, second = pairs(), pairs()
+    first.most = at
     with pytest.raises(Killed):
-        train(tmp_path / "cut", kill)
-    steps: list[int] = []
-    resumed, again = train(tmp_path / "cut", steps.append)
-    assert torch.equal(whole, resumed) and again == losses and len(steps) == 15 - at
+        train(tmp_path / "cut", first)
+    resumed, again = train(tmp_path / "cut", second)
+    assert torch.equal(whole, resumed) and again == losses and second.steps == 15 - at
 
 
 @pytest.mark.usefixtures("_saves_each_step")
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
-    network = Tiny()
+    network, calls = Tiny(), iter(range(1, 99))
 
-    def spoil(step):
-        if step == 6:
-            with torch.no_grad():
-                network.table.weight.fill_(float("nan"))
+    def spoil(network, inputs):
+        if next(calls) == 7:
+            network.table.weight.data.fill_(float("nan"))
 
+    network.register_forward_pre_hook(spoil)
     with pytest.raises(UserError, match=r"loss is nan at step 7: lower encoder_training\.lr"):
-        encoder_training.train(network, pairs(), schedule(), CPU, tmp_path, spoil)
+        encoder_training.train(network, pairs(), schedule(), CPU, tmp_path)
     state = checkpoint.file(tmp_path)
     assert load_metadata(state)["step"] == 6 and load_tensors(state)["network/table.weight"].isfinite().all()
 

@@ -36,8 +36,8 @@ READERS = Path(".dvc/tmp/rwlock")  # DVC's list of the processes that read and w
 
 @contextmanager
 def settings() -> Iterator[IO[str]]:
-    """Hold params.yaml, which nobody may write while a pipeline runs; see `locks.alone`."""
-    with locks.alone(config.LOCK, "runs the pipeline with the settings of params.yaml") as lock:
+    """Hold params.yaml, which nobody may write while a pipeline runs; see `locks.exclusive`."""
+    with locks.exclusive(config.LOCK, "runs the pipeline with the settings of params.yaml") as lock:
         yield lock
 
 
@@ -91,7 +91,7 @@ def repro(preset: str | None, overrides: Sequence[str], arguments: Sequence[str]
         for folder in ("metrics", "plots"):
             if Path(folder).is_dir():
                 shutil.copytree(folder, EARLIER / folder, ignore=shutil.ignore_patterns(".partial-*"))
-        locks.share(lock)  # the stages hold it too
+        locks.downgrade(lock)  # the stages hold it too
         status = _dvc("repro", *arguments, holds=lock)
         if status:
             _mend()
@@ -134,7 +134,7 @@ def _mend() -> None:
             LOCKED.unlink()
         elif _is_whole(whole := "".join([head, *stages[:-1]])):  # else no kill did it, and DVC says what is wrong
             write_text(LOCKED, whole)
-    with locks.together(READERS.with_suffix(".lock")):  # as DVC does, so that it is not just writing it
+    with locks.shared(READERS.with_suffix(".lock")):  # as DVC does, so that it is not just writing it
         try:
             json.loads(READERS.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -186,7 +186,7 @@ def experiment(preset: str | None, overrides: Sequence[str], arguments: Sequence
     wanted = config.parse(config.changed(preset, overrides), str(config.PARAMS))
     _check(wanted)
     copy = COPIES / preset
-    with locks.alone(COPIES / f"{preset}.lock", f"runs the experiment {preset}") as lock:
+    with locks.exclusive(COPIES / f"{preset}.lock", f"runs the experiment {preset}") as lock:
         shutil.rmtree(copy, ignore_errors=True)  # of a run that was killed
         try:
             _copy_project(copy, wanted)

@@ -1,4 +1,4 @@
-"""Files that processes hold, alone or together. The kernel ends a lock with its process, however that ends."""
+"""Exclusive and shared locks on files (flock). The kernel ends a lock with its process, however that ends."""
 
 import errno
 import fcntl
@@ -15,25 +15,24 @@ from textbloom.core.errors import UserError
 
 
 @contextmanager
-def alone(path: Path, does: str, wait: bool = False) -> Iterator[IO[str]]:
-    """Hold `path` alone; where another process holds it, a UserError names that one and what it `does`.
+def exclusive(path: Path, does: str, wait: bool = False) -> Iterator[IO[str]]:
+    """Lock `path` for this process alone; where another holds it, a UserError names that one and what it `does`.
 
-    With `wait` this is only said on stderr, and this process waits. `share` lets others hold it together with this one
-    from then on.
+    With `wait` this is only said on stderr, and this process waits. `downgrade` makes the lock a shared one.
     """
     with _held(path, fcntl.LOCK_EX | fcntl.LOCK_NB, does, wait) as file:
         yield file
 
 
 @contextmanager
-def together(path: Path) -> Iterator[None]:
-    """Hold `path` with others that hold it so; waits for one that holds it alone."""
+def shared(path: Path) -> Iterator[None]:
+    """Lock `path` together with others that share it; waits for one that holds it exclusively."""
     with _held(path, fcntl.LOCK_SH, ""):
         yield
 
 
-def share(file: IO[str]) -> None:
-    """Let others hold together what this process holds alone."""
+def downgrade(file: IO[str]) -> None:
+    """Make this process's exclusive lock a shared one."""
     fcntl.flock(file, fcntl.LOCK_SH)
 
 

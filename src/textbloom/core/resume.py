@@ -41,7 +41,7 @@ def lock(folder: Path) -> Iterator[None]:
     So two experiments may have one stage in common. The kernel keeps the lock, so it ends with the process, however
     that ends. `remove` the folder only under it.
     """
-    with locks.alone(folder / "lock", "already trains this very run", wait=True):
+    with locks.exclusive(folder / "lock", "already trains this very run", wait=True):
         yield
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -126,18 +126,11 @@ class Schedule:
     precision: str
 
 
-def train(
-    network: nn.Module,
-    pairs: Pairs,
-    schedule: Schedule,
-    device: torch.device,
-    folder: Path,
-    after_step: Callable[[int], None] = lambda step: None,
-) -> list[float]:
+def train(network: nn.Module, pairs: Pairs, schedule: Schedule, device: torch.device, folder: Path) -> list[float]:
     """Train `network` to the schedule's end, from the state in `folder` if there is one, saving it there as it goes.
 
-    Returns the mean loss of each epoch. `after_step` is called with the number of finished steps. Raises UserError when
-    the loss is no longer finite; the last finite state stays in `folder`.
+    Returns the mean loss of each epoch. Raises UserError when the loss is no longer finite; the last finite state stays
+    in `folder`.
     """
     s = schedule
     network.to(device).train()
@@ -180,7 +173,6 @@ def train(
                 if time.monotonic() - saved > SAVE_SECONDS:
                     checkpoint.save(state, *trained, {"step": step + 1, "losses": losses, "total": float(total)})
                     saved = time.monotonic()
-            after_step(step + 1)
     return losses
 
 

@@ -65,14 +65,13 @@ def train(
     section: str = "train",
     validate: Validate | None = None,
     evaluate_every: int | None = None,
-    after_step: Callable[[int], None] = lambda step: None,
 ) -> Log:
     """Train for `epochs` in all, from the state in `folder` if there is one, else from nothing.
 
     The state is saved in `folder` as training goes on, and at its end. `section` of params.yaml is what errors name.
     The averaged generator is measured by `validate` every `evaluate_every` epochs and after the last; the best one's
-    weights are kept. `after_step` is called with the number of finished steps. Raises UserError when a loss or a
-    weight is no longer finite, or memory runs out; the last finite state stays in `folder`.
+    weights are kept. Raises UserError when a loss or a weight is no longer finite, or memory runs out; the last finite
+    state stays in `folder`.
     """
     state = checkpoint.file(folder)
     history: dict[str, Any] = {"losses": [], "sums": {}, "sheet_epochs": [], "validation": []}
@@ -123,7 +122,6 @@ def train(
                     bar.set_postfix_str(f"epoch {epoch + 1}/{epochs} {losses}", refresh=False)
                     if time.monotonic() - saved > SAVE_SECONDS and done != per_epoch:
                         save()
-                after_step(trainer.step)
             rows.append(means)
             sums.clear()
             if first_warning(trainer, rows) == epoch + 1 and trainer.ranks.first:
