@@ -44,9 +44,9 @@ class Killed(Exception):
 
 
 class Counted(Pairs):
-    """Counts the steps that are begun, and ends the run in place of any after the first `most`."""
+    """Counts the steps that are begun, and ends the run in place of the one after the first `most`."""
 
-    steps, most = 0, 99
+    steps, most = 0, sys.maxsize
 
     def draw(self, batch_size: int, stream: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         if self.steps == self.most:
