@@ -93,6 +93,17 @@ def test_a_trained_folder_of_a_project_is_compared_by_itself(projects):
     assert (first.generator.noise_dim, second.generator.noise_dim, opened("as set").generator.noise_dim) == (7, 5, 7)
 
 
+def test_a_project_may_lie_in_a_folder_of_the_name_models(projects):
+    shutil.copytree(projects / "other", projects / "models" / "other")
+    assert opened("other", "../models/other").generator.noise_dim == 9
+
+
+def test_larger_pictures_than_the_real_ones_here_are_refused(projects):
+    prepared_project.write_generator(projects / "other", noise_dim=9, embedding_dim=20, size=128)
+    with pytest.raises(SystemExit, match="have 64 pixels here and some generated ones 128: run this in the project of"):
+        cli.main(["compare", "A=.", "B=../other", "--out", "../out"])
+
+
 class Brightness:
     """Stands for an evaluator of two captions that measures how bright pictures are."""
 

@@ -127,8 +127,13 @@ def _compare(options: argparse.Namespace) -> None:
     if options.rows < 1:
         raise errors.UserError(f"--rows: expected at least 1, got {options.rows}")
     systems = [_system(text) for text in options.systems]
-    p = config.load()
-    evaluator = compare.evaluator_of(p, compare.side(systems))
+    p, side = config.load(), compare.side(systems)
+    if side > p.images.size:
+        raise errors.UserError(
+            f"systems: real pictures have {p.images.size} pixels here and some generated ones {side}: run this in the "
+            "project of the largest pictures"
+        )
+    evaluator = compare.evaluator_of(p, side)
     compare.sheet(systems, choose(evaluator.real.split, options.rows, p.seed), p.seed).save(
         options.out / "comparison.png"
     )

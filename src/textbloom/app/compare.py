@@ -77,7 +77,9 @@ def open_system(name: str, folder: Path) -> System:
 
 def project_of(folder: Path) -> Path:
     """The project that `folder` is, or whose trained folder, such as models/base, it is."""
-    return folder.parent.parent if folder.parent.name == config.BASE.parent.name else folder
+    if (folder / config.PARAMS).is_file() or folder.parent.name != config.BASE.parent.name:
+        return folder
+    return folder.parent.parent
 
 
 def side(systems: Sequence[System]) -> int:
