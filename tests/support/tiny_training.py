@@ -94,8 +94,8 @@ def prepared(count: int = 13, captions: int = 1, size: int = 64, larger: int | N
     )
 
 
-class _ToldBatches(Batches):
-    """Calls `after_step` with the number of finished steps before each further one, what was to be saved then saved."""
+class _WatchedBatches(Batches):
+    """Calls `after_step` with the number of finished steps before each further step, when the last one was saved."""
 
     after_step: Callable[[int], None]
 
@@ -119,7 +119,7 @@ def train(
     """The loop alone, three steps an epoch unless `batch_size` is changed; `changes` are those of `trainer`."""
     trained = trainer(ranks=ranks, **changes)
     micro_batches = trained.accumulate
-    batches = _ToldBatches(prepared(), batch_size, 7, trained.device, ranks=ranks, micro_batches=micro_batches)
+    batches = _WatchedBatches(prepared(), batch_size, 7, trained.device, ranks=ranks, micro_batches=micro_batches)
     batches.after_step = after_step
     noise = torch.ones(2, trained.networks.generator.noise_dim)
     inputs = loop.ProgressInputs(noise, torch.ones(2, 12), ["a red flower", "a blue flower"])

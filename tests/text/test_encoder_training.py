@@ -1,5 +1,6 @@
 """Training the text encoder: what a batch holds, the same bytes for the same seed, through kills, and its stage."""
 
+import itertools
 import json
 import runpy
 import subprocess
@@ -151,7 +152,7 @@ def test_a_killed_run_goes_on_to_the_bytes_of_one_that_was_not(tmp_path, at):
 
 @pytest.mark.usefixtures("_saves_each_step")
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(tmp_path):
-    network, calls = Tiny(), iter(range(1, 99))
+    network, calls = Tiny(), itertools.count(1)
 
     def spoil(network, inputs):
         if next(calls) == 7:

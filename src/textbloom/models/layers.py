@@ -78,10 +78,10 @@ class MatmulConvTranspose2d(nn.ConvTranspose2d):
 
 
 class DoublingConv2d(nn.Conv2d):
-    """A 3 × 3 convolution of maps [B, C, h, w] whose places are doubled before, the nearest: [B, F, 2h, 2w].
+    """Nearest-neighbour doubling of maps [B, C, h, w], then a 3 × 3 convolution: [B, F, 2h, 2w].
 
-    Two of a kernel's rows, and of its columns, meet copies of one place. Their weights are added up first, which
-    leaves a transposed convolution of the map as it is: 16 products for every place where there were 36, and no copies.
+    Two of the kernel's rows, and two of its columns, meet copies of the same place. Adding up their weights first
+    leaves a transposed convolution of the map before doubling: 16 products for every place instead of 36, and no copies.
     """
 
     def __init__(self, channels: int, features: int) -> None:
