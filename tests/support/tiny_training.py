@@ -95,7 +95,7 @@ def prepared(count: int = 13, captions: int = 1, size: int = 64, larger: int | N
 
 
 class _WatchedBatches(Batches):
-    """Calls `after_step` with the number of finished steps before each further step, when the last one was saved."""
+    """Calls `after_step` with the number of finished steps before each further one, when the last was saved."""
 
     after_step: Callable[[int], None]
 

@@ -81,7 +81,7 @@ class DoublingConv2d(nn.Conv2d):
     """Nearest-neighbour doubling of maps [B, C, h, w], then a 3 × 3 convolution: [B, F, 2h, 2w].
 
     Two of the kernel's rows, and two of its columns, meet copies of the same place. Adding up their weights first
-    leaves a transposed convolution of the map before doubling: 16 products for every place instead of 36, and no copies.
+    leaves a transposed convolution of the map before doubling: 16 products a place instead of 36, and no copies.
     """
 
     def __init__(self, channels: int, features: int) -> None:
