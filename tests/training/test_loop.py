@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.tiny_training import train, trainer
 
-from textbloom.core import runtime
+from textbloom.core import runtime, saved_state
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_metadata
 from textbloom.training import checkpoint, out_of_memory
@@ -68,7 +68,7 @@ def test_slow_steps_are_saved_by_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr("textbloom.training.loop.SAVE_SECONDS", -1.0)
     monkeypatch.setattr("textbloom.training.loop.LOOK_SECONDS", -1.0)
     saved = []
-    train(tmp_path, after_step=lambda step: saved.append(load_metadata(checkpoint.file(tmp_path))["step"]))
+    train(tmp_path, after_step=lambda step: saved.append(load_metadata(saved_state.file(tmp_path))["step"]))
     assert saved == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step_with_the_state_befo
     with pytest.raises(UserError, match=told):
         train(tmp_path)
     fresh = trainer()
-    checkpoint.restore(checkpoint.file(tmp_path), fresh)
+    checkpoint.restore(saved_state.file(tmp_path), fresh)
     assert fresh.step == 1
 
 
@@ -98,7 +98,7 @@ def test_a_state_with_a_weight_that_is_not_finite_is_never_saved_though_the_loss
     with pytest.raises(UserError, match=rf"a weight of the {network} is not finite by step 3: lower train\.lr"):
         train(tmp_path)
     fresh = trainer()
-    checkpoint.restore(checkpoint.file(tmp_path), fresh)
+    checkpoint.restore(saved_state.file(tmp_path), fresh)
     assert fresh.step == 2 and all(torch.isfinite(tensor).all() for tensor in weights(fresh))
 
 

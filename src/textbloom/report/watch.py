@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from textbloom import config
-from textbloom.core import checkpoint, errors, resume
+from textbloom.core import errors, resume, saved_state
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_metadata, load_rows
 from textbloom.report.page import Curve, address_of, curves, duration, template
@@ -98,7 +98,7 @@ def unfinished(root: Path) -> Iterator[Run]:
     for lock in sorted(root.glob("*/lock"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             holder, goes_on = resume.holder(lock.parent)
-            if checkpoint.file(lock.parent).exists():
+            if saved_state.file(lock.parent).exists():
                 yield _saved(lock.parent, holder, goes_on)
             elif goes_on:
                 yield Run("a run before its first save", goes_on, holder, "", [], 0, [])
@@ -109,7 +109,7 @@ def unfinished(root: Path) -> Iterator[Run]:
 
 
 def _saved(folder: Path, holder: str, goes_on: bool) -> Run:
-    state = checkpoint.file(folder)
+    state = saved_state.file(folder)
     notes, age = load_metadata(state), time.time() - state.stat().st_mtime
     if "history" not in notes:  # of the text encoder
         losses = [{"loss": loss} for loss in notes["losses"]]

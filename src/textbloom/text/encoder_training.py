@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from textbloom.core import checkpoint, resume, runtime
+from textbloom.core import resume, runtime, saved_state
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.core.seeding import generator_for, seed_for
@@ -138,10 +138,10 @@ def train(network: nn.Module, pairs: Pairs, schedule: Schedule, device: torch.de
     trained = {"network": network}, {"network": optimizer}
     dtype = runtime.autocast_dtype(s.precision, device)
     steps = math.ceil(len(pairs) / min(s.batch_size, pairs.classes))  # of an epoch
-    state = checkpoint.file(folder)
+    state = saved_state.file(folder)
     notes: dict[str, Any] = {"step": 0, "losses": [], "total": 0.0}
     if state.exists():
-        notes, _ = checkpoint.restore(state, *trained)
+        notes, _ = saved_state.restore(state, *trained)
     losses, first = notes["losses"], notes["step"]
     total = torch.tensor(notes["total"], dtype=torch.float64, device=device)  # of the epoch's losses so far
     saved = time.monotonic()
@@ -171,7 +171,7 @@ def train(network: nn.Module, pairs: Pairs, schedule: Schedule, device: torch.de
                     losses.append(mean)
                     total.zero_()
                 if time.monotonic() - saved > SAVE_SECONDS:
-                    checkpoint.save(state, *trained, {"step": step + 1, "losses": losses, "total": float(total)})
+                    saved_state.save(state, *trained, {"step": step + 1, "losses": losses, "total": float(total)})
                     saved = time.monotonic()
     return losses
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from textbloom.core import checkpoint
-from textbloom.core.checkpoint import file as file
+from textbloom.core import saved_state
 from textbloom.training.trainer import Trainer
 
 _BEST = "best/"
@@ -23,12 +22,12 @@ def save(path: Path, trainer: Trainer, history: Mapping[str, Any], sheets: Tenso
     if trainer.ranks.first:
         notes = {"step": trainer.step, "history": history}
         others = {"sheets": sheets} | {f"{_BEST}{name}": weights for name, weights in best.items()}
-        checkpoint.save(path, networks(trainer), trainer.optimizers, notes, others)
+        saved_state.save(path, networks(trainer), trainer.optimizers, notes, others)
 
 
 def restore(path: Path, trainer: Trainer) -> tuple[dict[str, Any], Tensor, dict[str, Tensor]]:
     """Set `trainer` to the state saved in `path`; returns (history, sheets, best). A missing file is a UserError."""
-    notes, tensors = checkpoint.restore(path, networks(trainer), trainer.optimizers)
+    notes, tensors = saved_state.restore(path, networks(trainer), trainer.optimizers)
     trainer.step = notes["step"]
     best = {name.removeprefix(_BEST): weights for name, weights in tensors.items() if name.startswith(_BEST)}
     return notes["history"], tensors["sheets"], best

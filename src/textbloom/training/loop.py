@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from textbloom.core import saved_state
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.core.tensors import to_uint8
@@ -73,7 +74,7 @@ def train(
     weights are kept. Raises UserError when a loss or a weight is no longer finite, or memory runs out; the last finite
     state stays in `folder`.
     """
-    state = checkpoint.file(folder)
+    state = saved_state.file(folder)
     history: dict[str, Any] = {"losses": [], "sums": {}, "sheet_epochs": [], "validation": []}
     best: dict[str, Tensor] = {}
     sheets = torch.empty(0, *_sheet(trainer, inputs).shape, dtype=torch.uint8)
