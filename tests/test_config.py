@@ -299,6 +299,8 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(project):
     ("settings", "message"),
     [
         (["model.text_basis=variance"], "objective.cutmix: needs model.text_basis: colours"),
+        (["objective.mode_seeking=1", "objective.variety=1"], "objective.mode_seeking: compares two noises"),
+        (["objective.mode_seeking=1", "model.backbone=null"], "objective.mode_seeking: compares two noises"),
         (["objective.mixed_captions=0.6"], "objective.cutmix: it and objective.mixed_captions exceed 1"),
         (["model.name=dcgan", "model.backbone=null", "model.text_basis=variance"], "objective.cutmix"),
         (

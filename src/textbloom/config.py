@@ -119,6 +119,7 @@ NOT_IN: dict[str, tuple[tuple[str, ...], Any]] = {
     "objective.mixed_captions": (_PUBLISHED, 0.0),
     "objective.cutmix": (_PUBLISHED, 0.0),
     "objective.saturation": (_PUBLISHED, 0.0),
+    "objective.mode_seeking": (_PUBLISHED, 0.0),
     "objective.variety": (_PUBLISHED, 1),
     "objective.saturating": (_OWN, False),
     "objective.feature_matching": (_OWN, 0.0),
@@ -201,6 +202,7 @@ class Objective(Section):
     mixed_captions: Annotated[float, Field(ge=0, le=1)]
     cutmix: Annotated[float, Field(ge=0, le=1)]
     saturation: Weight = 0.0
+    mode_seeking: Weight = 0.0
 
 
 class Train(Section):
@@ -301,6 +303,11 @@ class Params(Section):
             )
         if objective.cutmix + objective.mixed_captions > 1:
             yield "objective.cutmix: it and objective.mixed_captions exceed 1, all captions; lower one of the two"
+        if objective.mode_seeking and (objective.variety < 2 or model.backbone is None):
+            yield (
+                "objective.mode_seeking: compares two noises of a caption in the features of a frozen network; set "
+                "objective.variety to at least 2 and model.backbone to a network, or this to 0.0"
+            )
         if train.size and train.size > self.images.size:
             yield (
                 f"train.size: {train.size} is more than the pictures' {self.images.size} pixels (images.size); "

@@ -27,7 +27,7 @@ def test_real_pictures_are_seen_at_the_size_of_the_generated_ones(tmp_path, monk
     prepared_project.write(tmp_path)
     monkeypatch.chdir(tmp_path)
     system = ["model.name=stackgan", "model.text_basis=variance", "model.backbone=null"]
-    objective = ["objective.variety=1", "objective.cutmix=0", "objective.saturation=0"]
+    objective = ["objective.variety=1", "objective.cutmix=0", "objective.saturation=0", "objective.mode_seeking=0"]
     sizes = ["images.size=128", "train.size=64", "refine.to=[128]"]
     config.apply(None, [*system, *objective, *sizes, f"evaluate.model={model}"])
     images = torch.randint(0, 256, (10, 3, 128, 128), dtype=torch.uint8)

@@ -1,7 +1,8 @@
-"""The project's own system through the pipeline's stage train, as its preset asks for it, and opened again."""
+"""The project's own systems through the pipeline's stage train, as their presets ask for them, and opened again."""
 
 import json
 
+import pytest
 import torch
 from support import prepared_project
 from support.dvc_project import ROOT, Project
@@ -16,18 +17,27 @@ TINY = [
 ]  # fmt: skip
 
 
-def test_its_preset_trains_and_says_what_it_learned_from(tmp_path):
+TERMS = {"d_real", "d_fake", "d_wrong", "g_adversarial", "g_kl", "g_pixels"}
+PRESETS = {
+    "drawn-textbloom": ("textbloom", TERMS),
+    "drawn-projected-dcgan": ("projected-dcgan", TERMS | {"g_saturation", "g_mode_seeking"}),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_its_preset_trains_and_says_what_it_learned_from(tmp_path, preset):
     prepared_project.write(tmp_path)
-    config.apply("drawn-textbloom", TINY, tmp_path / config.PARAMS)
+    config.apply(preset, TINY, tmp_path / config.PARAMS)
     Project(tmp_path).run("python", str(ROOT / "stages/train.py"))
 
     assert json.loads((tmp_path / config.TRAIN_METRICS).read_text())["steps"] == 2
     trained = json.loads((tmp_path / config.BASE / "config.json").read_text())
     name = "efficientnet-lite0"
-    assert trained["network"]["name"] == "textbloom" and "backbone" not in trained["network"]
+    system, names = PRESETS[preset]
+    assert trained["network"]["name"] == system and "backbone" not in trained["network"]
     assert trained["pretrained"] == [{"name": name, "sha256": VARIANTS[name].sha256}]
     terms = (tmp_path / config.LOSSES).read_text().splitlines()[0].split(",")[3:]
-    assert set(terms) == {"d_real", "d_fake", "d_wrong", "g_adversarial", "g_kl", "g_pixels"}
+    assert set(terms) == names
 
     made = load_generator(tmp_path / config.BASE, "ema").sample(torch.randn(3, 12), 0)
     assert made.shape == (3, 3, 64, 64)

@@ -118,7 +118,8 @@ READS = {
 
 QUICK = [
     "data.dataset=flowers102", "data.checksums=recorded", "data.split=oxford", "encoder.name=bag-of-ngrams",
-    "encoder_training.epochs=1", "encoder_training.batch_size=6", "model.backbone=null", "model.features=2",
+    "encoder_training.epochs=1", "encoder_training.batch_size=6", "model.backbone=null", "objective.mode_seeking=0",
+    "model.features=2",
     "model.noise_dim=5", "model.text_projection=4", "train.epochs=1", "train.batch_size=40",
     "evaluate.extractor=coarse", "evaluate.samples=100", "sample.rows=1", "sample.columns=2",
 ]  # fmt: skip

@@ -44,6 +44,12 @@ def test_every_pixel_outside_the_cut_is_one_of_the_picture_and_few_are_lost(side
         assert len(set(seen)) >= (side - most) ** 2 - (len(found) - len(seen))
 
 
+def test_pictures_in_the_channels_of_one_are_moved_alike():
+    one, other = torch.rand(2, 6, 3, SIDE, SIDE)
+    both = geometric(torch.cat([one, other], dim=1), stream())
+    assert torch.equal(both, torch.cat([geometric(one, stream()), geometric(other, stream())], dim=1))
+
+
 def test_a_picture_is_mirrored_shifted_by_whole_pixels_with_reflection_and_has_one_square_cut_out():
     axis, found = torch.arange(1.0, SIDE + 1), set()
     for columns, rows, kept in geometric(coordinates(200), stream()):

@@ -9,7 +9,7 @@ from textbloom.core.seeding import generator_for
 from textbloom.models.base import Discriminator, Frozen, Generator
 from textbloom.training import augmentation
 from textbloom.training.objectives.base import Batch, Networks
-from textbloom.training.objectives.hinge import Hinge, coarse, with_middle
+from textbloom.training.objectives.hinge import APART, Hinge, coarse, with_middle
 
 
 class Painter(Generator):
@@ -139,6 +139,37 @@ def test_of_several_noises_the_one_nearest_to_the_captions_own_picture_is_traine
         expected = sum(abs(colour - own) for colour, own in zip(colours, REAL, strict=True)) / 4
         assert terms["pixels"].item() == pytest.approx(expected)
         assert painter.made == (1 if variety == 1 else variety + 1)
+
+
+def test_two_noises_of_a_caption_are_kept_apart_by_a_share_of_what_real_pictures_differ_by():
+    class Frozen2(Two):
+        """One frozen scale, twice the picture, before the picture itself."""
+
+        def frozen_features(self, images):
+            return [2 * images, images]
+
+        def learned_features(self, frozen):
+            return self.features(frozen[-1])
+
+    class Mixed(Painter):
+        noise_dim = 2
+
+        def forward(self, noise, text):
+            return super().forward(noise[:, :1], text)  # the colour is the first number of two
+
+    pair, data = scene(augment=lambda pictures: pictures + 1)
+    pair = Networks(Mixed(), Frozen2())
+    # The nearest colours to REAL first: each pair's distance is 0, 0.3, 3 and 0.6.
+    data.noise = torch.tensor([[0.3, 0.3], [-0.4, -0.7], [2.0, 5.0], [0.1, 0.7]]).expand(2, -1, -1)
+    objective = Hinge(variety=2, mode_seeking=5.0, mixed_captions=0.0)
+    objective.discriminator(pair, data)
+    loss, terms = objective.generator(pair, data)
+    between = sum(abs(a - b) for a, b in zip(REAL, REAL[-1:] + REAL[:-1], strict=True)) / 4
+    expected = sum(relu(APART - distance / between) for distance in (0.0, 0.3, 3.0, 0.6)) / 4
+    assert terms["mode_seeking"].item() == pytest.approx(expected)
+    without = Hinge(variety=2, mixed_captions=0.0).generator(pair, data)[0]
+    assert loss.item() == pytest.approx(without.item() + 5.0 * expected)
+    assert not data.memo
 
 
 def test_what_tanh_takes_is_pulled_back_to_its_bound_where_tanh_has_no_slope():

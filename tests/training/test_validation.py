@@ -99,6 +99,7 @@ def test_the_stage_measures_on_val_pictures_and_keeps_what_generate_opens(tmp_pa
     monkeypatch.delenv("DVC_ROOT", raising=False)
     overrides = [
         "model.backbone=null",
+        "objective.mode_seeking=0",
         "model.features=4",
         "train.epochs=2",
         "train.batch_size=55",

@@ -104,7 +104,7 @@ class Discriminator(nn.Module, ABC):
     def frozen_features(self, images: Tensor) -> list[Tensor]:
         """The part of `features` that training does not change, so that one pass of it may serve several steps.
 
-        It is the pictures themselves where no part of the network is frozen.
+        The pictures themselves are the last of it, and all of it where no part of the network is frozen.
         """
         return [images]
 

@@ -17,7 +17,8 @@ from textbloom.core.seeding import generator_for
 SHIFT = 1 / 8  # of the side, at most, in either direction
 CUT = 1 / 5  # side of the square that is cut out, as a share of the picture's
 
-# Pictures [B, 3, S, S] in [-1, 1] and a stream of random numbers on their device, to pictures of the same shape.
+# Pictures [B, C, S, S] in [-1, 1] and a stream of random numbers on their device, to pictures of the same shape; what
+# stands in the channels of one picture is changed alike.
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
