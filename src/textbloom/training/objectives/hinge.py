@@ -91,7 +91,7 @@ class Hinge(Objective):
         kl = networks.generator.divergence(generated.captions)
         loss, terms = adversarial + self.conditioning_kl * kl, {"adversarial": adversarial, "kl": kl}
         if self.pixel_l1:
-            terms["pixels"] = distances(generated.pictures, self._wanted(batch)).mean()
+            terms["pixels"] = difference(coarse(generated.pictures), self._wanted(batch)).mean()
             loss = loss + self.pixel_l1 * terms["pixels"]
         if self.saturation:
             terms["saturation"] = generated.excess
@@ -122,16 +122,16 @@ class Hinge(Objective):
 
     @torch.no_grad()
     def _nearest(self, generator: Generator, captions: Tensor, noise: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of `variety` noises for each caption the one whose picture is nearest in colours to its own, [B, Z].
+        """Of `variety` noises for each caption the one whose picture is nearest in colours to its own.
 
-        With it the picture [B, 3, S, S] of the noise whose picture is farthest.
+        Returns these noises, [B, Z], and the pictures that are farthest, [B, 3, S, S].
 
         A pixel loss would ask all noises of a caption for one picture; so it asks only one of them. The noises that are
         tried hold the same numbers, moved on: other vectors, and no more chance than the batch brings.
         """
         tried, wanted = torch.stack([noise.roll(shift, dims=1) for shift in range(self.variety)]), self._wanted(batch)
         drawn = torch.stack([generator(each, captions) for each in tried])
-        off = torch.stack([distances(pictures, wanted) for pictures in drawn])
+        off = torch.stack([difference(coarse(pictures), wanted) for pictures in drawn])
         rows = torch.arange(len(noise), device=noise.device)
         return tried[off.argmin(0), rows], drawn[off.argmax(0), rows]
 
@@ -158,11 +158,6 @@ def coarse(pictures: Tensor) -> Tensor:
     return F.avg_pool2d(pictures.float(), COARSE)
 
 
-def distances(pictures: Tensor, wanted: Tensor) -> Tensor:
-    """Mean absolute difference [B] between the coarse colours of pictures and `wanted` ones."""
-    return (coarse(pictures) - wanted).abs().mean((1, 2, 3))
-
-
 def alike(generated: Generated, between_captions: list[Tensor]) -> Tensor:
     """By how much the two pictures of each caption are nearer to each other than APART, a scalar: 0 to APART.
 
@@ -175,7 +170,7 @@ def alike(generated: Generated, between_captions: list[Tensor]) -> Tensor:
 
 
 def difference(one: Tensor, other: Tensor) -> Tensor:
-    """Mean absolute difference [B] between feature maps [B, C, h, w]."""
+    """Mean absolute difference [B] between pictures or feature maps [B, C, h, w]."""
     return (one.float() - other.float()).abs().mean((1, 2, 3))
 
 
