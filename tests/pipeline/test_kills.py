@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.dvc_project import STAGES, Project, environment
 from support.kills import Campaign, Fault
+from support.warm import Stage
 
 QUICK = ["download", "images", "embed"]
 SEED = 1
@@ -42,18 +44,7 @@ def age(path: Path) -> str | None:
     return digest(path)
 
 
-def start(project: Project, stage: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, f"stages/{stage}.py"],
-        cwd=project.folder,
-        env={**environment(), "PYTHONPATH": "src"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def kill(running: "subprocess.Popen[bytes]") -> None:
+def kill(running: "subprocess.Popen[bytes] | Stage") -> None:
     """End the stage and all its processes as the loss of power would."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGKILL)
@@ -72,10 +63,10 @@ def partial(project: Project) -> list[Path]:
     ]
 
 
-def kill_while_writing(project: Project, stage: str, delay: float) -> bool:
+def kill_while_writing(campaign: Campaign, stage: str, delay: float) -> bool:
     """Kill the stage `delay` seconds after a first output begins; returns whether it was still running."""
-    running = start(project, stage)
-    while running.poll() is None and not partial(project):
+    running = campaign.start([stage], campaign.staged.folder)
+    while running.poll() is None and not partial(campaign.staged):
         time.sleep(0.001)
     time.sleep(delay)
     alive = running.poll() is None
@@ -83,47 +74,47 @@ def kill_while_writing(project: Project, stage: str, delay: float) -> bool:
     return alive
 
 
-def test_each_stage_killed_while_it_writes_leaves_what_was_there_and_a_rerun_makes_the_same_bytes(built, tmp_path):
-    project = built.copy(tmp_path)
+@pytest.fixture
+def campaign(tmp_path, monkeypatch) -> Iterator[Campaign]:
+    campaign = Campaign(tmp_path, monkeypatch)
+    yield campaign
+    campaign.close()
+
+
+def test_each_stage_killed_while_it_writes_leaves_what_was_there_and_a_rerun_makes_the_same_bytes(campaign):
+    project = campaign.staged
     for stage in STAGES:
-        outputs = project.outputs(stage)
+        outputs = project.outputs(stage, "flowers102")
         whole = {path: digest(path) for path in outputs}
         earlier = {path: age(path) for path in outputs}
-        kill_while_writing(project, stage, delay=0.0)
+        kill_while_writing(campaign, stage, delay=0.0)
         for path in outputs:
             assert whole_or_earlier(path, earlier[path], whole[path]), path
-        assert start(project, stage).wait() == 0
+        campaign.run([stage], project.folder)
         assert {path: digest(path) for path in outputs} == whole, stage
         assert partial(project) == []
 
 
 @pytest.mark.slow
-def test_fifty_kills_at_random_moments_and_every_rerun_ends_with_the_same_hashes(built, tmp_path):
-    project, chance = built.copy(tmp_path), random.Random(0)
-    whole = {path: digest(path) for stage in STAGES for path in project.outputs(stage)}
-    seconds = {}
-    for stage in STAGES:
-        started = time.monotonic()
-        assert start(project, stage).wait() == 0
-        seconds[stage] = time.monotonic() - started
-    assert {path: digest(path) for path in whole} == whole
-
+def test_fifty_kills_at_random_moments_and_every_rerun_ends_with_the_same_hashes(campaign):
+    project, chance = campaign.staged, random.Random(0)
     hits = 0
     for turn in range(50):
         stage = STAGES[turn % len(STAGES)]
-        outputs = project.outputs(stage)
+        outputs = project.outputs(stage, "flowers102")
+        whole = {path: digest(path) for path in outputs}
         earlier = {path: age(path) for path in outputs}
         if turn % 2:
-            hits += kill_while_writing(project, stage, delay=chance.uniform(0.0, 0.05))
+            hits += kill_while_writing(campaign, stage, delay=chance.uniform(0.0, 0.05))
         else:
-            running = start(project, stage)
-            time.sleep(chance.uniform(0.0, seconds[stage]))
+            running = campaign.start([stage], project.folder)
+            time.sleep(chance.uniform(0.0, campaign.usual[stage]))
             hits += running.poll() is None
             kill(running)
         for path in outputs:
             assert whole_or_earlier(path, earlier[path], whole[path]), (turn, path)
-        assert start(project, stage).wait() == 0
-        assert {path: digest(path) for path in outputs} == {path: whole[path] for path in outputs}, turn
+        campaign.run([stage], project.folder)
+        assert {path: digest(path) for path in outputs} == whole, turn
         assert partial(project) == []
     assert hits > 25, "too few kills met a running stage to say anything"
 
@@ -132,17 +123,17 @@ def test_fifty_kills_at_random_moments_and_every_rerun_ends_with_the_same_hashes
 def test_a_killed_pipeline_goes_on_to_the_same_lock(built, tmp_path):
     chance = random.Random(1)
     for turn in range(5):
-        project = Project.new(tmp_path / str(turn))
+        project = Project.new(tmp_path / str(turn), built.warm)
         shutil.copytree(built.folder / "data/raw", project.folder / "data/raw")
         running = subprocess.Popen(
             ["dvc", "repro"],
             cwd=project.folder,
-            env=environment(),
+            env=project.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(chance.uniform(5.0, 40.0))
+        time.sleep(chance.uniform(2.0, 20.0))
         kill(running)
         project.run("dvc", "repro")
         assert project.text("dvc.lock") == built.text("dvc.lock")

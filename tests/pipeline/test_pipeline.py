@@ -69,7 +69,8 @@ def test_an_experiment_in_a_copy_uses_that_copys_code(project):
     original = script.read_text(encoding="utf-8")
     script.write_text(original + mark, encoding="utf-8")
     try:
-        said = project.run("dvc", "exp", "run", "--temp", "-S", "sample.rows=2", "preview")
+        cold = Project(project.folder)
+        said = cold.run("dvc", "exp", "run", "--temp", "-S", "sample.rows=2", "preview")
         assert "this is the code of the copy" in said
     finally:
         script.write_text(original, encoding="utf-8")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from support.warm import Warm
+
 ROOT = Path(__file__).parents[2]
 STAGES = [
     "download",
@@ -25,16 +27,17 @@ STAGES = [
 ]
 TINY = [
     "drawn.count=460", "evaluate.samples=100", "evaluate.extractor=efficientnet-lite0", "model.backbone=null",
-    "objective.mode_seeking=0", "model.features=4", "train.epochs=2", "train.batch_size=128",
+    "objective.mode_seeking=0", "objective.cutmix=0", "objective.variety=1", "model.text_basis=variance",
+    "model.features=4", "model.discriminator_features=8", "train.epochs=2", "train.batch_size=128",
 ]  # fmt: skip
 BIN = Path(sys.executable).parent
 
 
-def environment() -> dict[str, str]:
-    """This process's environment with the project's programs first and nothing of an outer DVC or Git run."""
+def environment(*programs: Path) -> dict[str, str]:
+    """This process's environment with these folders' programs first, then the project's; no outer DVC or Git run's."""
     ours = {
         **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([*map(str, programs), str(BIN), os.environ["PATH"]]),
         "PYTHONPATH": str(ROOT / "src"),  # what the program `textbloom` runs, as after an editable installation
         "DVC_NO_ANALYTICS": "1",
         "GIT_AUTHOR_NAME": "test", "GIT_AUTHOR_EMAIL": "test@example.org",
@@ -49,13 +52,14 @@ def environment() -> dict[str, str]:
 class Project:
     """A Git and DVC project of its own: the tracked files of this one, no cache, no outputs."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, warm: Warm | None = None) -> None:
+        """`warm`: which starts the stages, unless they have to run the project's own source."""
+        self.folder, self.warm = folder, warm
 
     @classmethod
-    def new(cls, folder: Path) -> "Project":
+    def new(cls, folder: Path, warm: Warm | None = None) -> "Project":
         """Without cache or outputs, in an empty folder."""
-        project = cls(folder)
+        project = cls(folder, warm)
         names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in names.splitlines():
             result = name == "dvc.lock" or name.startswith(("metrics/", "plots/", "docs/results/"))
@@ -70,14 +74,17 @@ class Project:
     def copy(self, folder: Path) -> "Project":
         """The same in another, empty folder, with its outputs and its cache."""
         shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)
-        return Project(folder)
+        return Project(folder, self.warm)
+
+    def environment(self) -> dict[str, str]:
+        return environment(*([self.warm.bin] if self.warm else []))
 
     def run(self, *command: str, succeeds: bool = True, own: bool = False) -> str:
         """Run a command in the project; returns what it printed, both streams. `own`: with the project's own source."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment() | ({"PYTHONPATH": "src"} if own else {}),
+            env={**environment(), "PYTHONPATH": "src"} if own else self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

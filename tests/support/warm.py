@@ -38,9 +38,10 @@ class Warm:
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(str(self.socket))
         listening.listen()
+        parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _serve(listening, commands)
+            _serve(listening, commands, parent)
         listening.close()
 
     def start(self, command: str, folder: Path, environment: Mapping[str, str], log: Path) -> "Stage":
@@ -97,11 +98,13 @@ def program(at: str, python: str) -> None:
     os._exit(status)
 
 
-def _serve(listening: socket.socket, commands: Mapping[str, Callable[[], None]]) -> None:
+def _serve(listening: socket.socket, commands: Mapping[str, Callable[[], None]], parent: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
     os.setpgid(0, 0)
     try:
-        while True:
+        while os.getppid() == parent:  # who was killed closes nothing
+            if not select.select([listening], [], [], 1.0)[0]:
+                continue
             connection, _ = listening.accept()
             if os.fork() == 0:
                 listening.close()
