@@ -67,14 +67,15 @@ report: setup  ## One HTML file about the current run, or about DVC experiments 
 reference: setup  ## Write docs/reference.md, the parameters and metrics, from the code
 	@PYTHONPATH=src python -m textbloom.report.reference
 
-# The pipeline's own tests take as long as all others together: they run beside them, and what they print comes last.
+# Two halves that take about as long as each other, side by side; what the first prints comes last.
+HALF = tests/pipeline tests/docs tests/app
 test: setup  ## Run the test suite, its two halves at a time (ARGS="-k name" for a part)
 ifeq ($(strip $(ARGS)),)
 	@mkdir -p build; export OMP_NUM_THREADS=$$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2)); \
-	python -m pytest tests/pipeline > build/test-pipeline.txt 2>&1 & pipeline=$$!; \
-	trap "kill $$pipeline 2> /dev/null || true" EXIT; \
-	status=0; python -m pytest --ignore tests/pipeline || status=$$?; \
-	wait $$pipeline || status=$$?; cat build/test-pipeline.txt; exit $$status
+	python -m pytest $(HALF) > build/test-half.txt 2>&1 & half=$$!; \
+	trap "kill $$half 2> /dev/null || true" EXIT; \
+	status=0; python -m pytest $(addprefix --ignore=,$(HALF)) || status=$$?; \
+	wait $$half || status=$$?; cat build/test-half.txt; exit $$status
 else
 	python -m pytest $(ARGS)
 endif

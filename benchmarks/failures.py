@@ -28,7 +28,8 @@ def main() -> None:
         load_generator(config.trained(p.evaluate.model), p.evaluate.generator),
         compare.evaluator_of(p, p.images.size),
     )
-    pictures = generator.sample(evaluator.embeddings, seed_for(p.seed, "evaluated pictures", 0))
+    noise = generator.noise(len(evaluator.captions), seed_for(p.seed, "evaluated pictures", 0))
+    pictures = generator.sample(evaluator.embeddings, noise)
     seen = evaluator.extractor(pictures, "generated pictures").features
     distances = torch.cdist(seen, evaluator.real.features.features).amin(1)
     order = distances.argsort(descending=True)

@@ -25,8 +25,8 @@ from textbloom.core.files import replacing
 from textbloom.core.seeding import seed_for
 from textbloom.features import efficientnet
 from textbloom.metrics import diversity, fidelity, memorisation, petal_number, retrieval
+from textbloom.metrics.base import Evaluation, mean_of
 from textbloom.metrics.colour_accuracy import Palette, ring
-from textbloom.metrics.evaluation import Evaluation, mean_of
 from textbloom.sampling.generator import load_generator
 
 GENERATOR = config.SHIPPED / "drawn-textbloom"
@@ -40,7 +40,8 @@ def main() -> None:
     evaluator, generator = compare.evaluator_of(p, p.images.size), load_generator(GENERATOR, "ema")
 
     def make(places: Tensor, draw: int) -> Tensor:
-        return generator.sample(evaluator.embeddings[places], seed_for(p.seed, "evaluated pictures", draw))
+        noise = generator.noise(len(places), seed_for(p.seed, "evaluated pictures", draw))
+        return generator.sample(evaluator.embeddings[places], noise)
 
     evaluation = evaluator.evaluation(make, frozenset())
     for name, draw in FIGURES.items():

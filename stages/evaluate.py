@@ -36,7 +36,8 @@ def main(p: config.Params) -> None:
     )
 
     def make(places: Tensor, draw: int) -> Tensor:
-        return generator.sample(evaluator.embeddings[places], seed_for(p.seed, "evaluated pictures", draw))
+        noise = generator.noise(len(places), seed_for(p.seed, "evaluated pictures", draw))
+        return generator.sample(evaluator.embeddings[places], noise)
 
     result = evaluator.measure(make, generator.config)
     prepared_size = shape_of(config.IMAGES, "images")[-1]

@@ -21,7 +21,7 @@ def main(p: config.Params) -> None:
     # Interpolation between captions takes two a row, more than a narrow grid shows.
     shown = samples.choose(split, max(rows * columns, 2 * rows), seed)
     in_grid, in_rows = shown.first(rows * columns), shown.first(rows)
-    pictures = generator.sample(in_grid.embeddings, seed)
+    pictures = generator.sample(in_grid.embeddings, generator.noise(len(in_grid), seed))
     title = f"Generated for captions that training {'saw' if shown.seen else 'never saw'}"
     stored = folder / trained_folder.PROGRESS
     history = load_tensors(stored)["pictures"], load_metadata(stored)

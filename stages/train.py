@@ -8,7 +8,6 @@ from textbloom.core.seeding import seed_for
 from textbloom.core.tensors import load_metadata
 from textbloom.dataset import prepared
 from textbloom.features import efficientnet, extractor
-from textbloom.features.nearness import nearness
 from textbloom.models.base import Frozen
 from textbloom.training import distributed, objectives, validation
 from textbloom.training.objectives.base import Networks
@@ -27,7 +26,10 @@ def main(p: config.Params) -> None:
         seen = validation.choose(prepared.load(*config.PREPARED, splits=["val"]), p.seed).at(size)
         by = extractor.load(p.train.evaluate_extractor, weights=None, layer=None)
         held_out = validation.Validation(
-            seen.first_embeddings, nearness(by, seen.images.all()), {"name": by.name, "sha256": by.sha256}
+            seen.first_embeddings,
+            lambda pictures: by(pictures, "generated pictures", hidden=True).features,
+            by(seen.images.all(), "val pictures").features,
+            {"name": by.name, "sha256": by.sha256},
         )
     # What the backbone was stands in config.json under `pretrained`: a generator alone is built without it.
     shape = {"size": size, "embedding_dim": data.embeddings.shape[1]}

@@ -190,7 +190,7 @@ class Model(Section):
     backbone_side: Annotated[int, Field(ge=32, le=512, multiple_of=32)]
 
 
-class Objective(Section):
+class ObjectiveTerms(Section):
     matching_aware: bool
     negatives_weight: Annotated[float, Field(gt=0)]
     saturating: bool
@@ -272,7 +272,7 @@ class Params(Section):
     encoder: Encoder
     encoder_training: EncoderTraining
     model: Model
-    objective: Objective
+    objective: ObjectiveTerms
     train: Train
     refine: Refine
     evaluate: Evaluate

@@ -57,7 +57,7 @@ def test_a_system_that_paints_the_real_pictures_is_perfect_beside_one_that_does_
 
     def pictures(self, captions, noise, size):
         vectors = torch.stack([self.embeddings[caption] for caption in captions])
-        return flat_pictures(vectors) if self.name == "real" else self.generator.sample(vectors, 0, noise[:, :5])
+        return flat_pictures(vectors) if self.name == "real" else self.generator.sample(vectors, noise[:, :5])
 
     monkeypatch.setattr(compare.System, "pictures", pictures)
     found = compare.measure([real, untrained], prepared_project.evaluator(110), 1)["systems"]
@@ -70,7 +70,7 @@ def test_each_system_takes_its_part_of_the_same_noise(projects):
     first, noise = opened("first"), torch.randn(2, 9)
     captions = ["flower 200", "flower 201"]
     vectors = load_tensors(config.EMBEDDINGS)["embeddings"][200:202]
-    assert torch.equal(first.pictures(captions, noise, 64), first.generator.sample(vectors, 0, noise[:, :5]))
+    assert torch.equal(first.pictures(captions, noise, 64), first.generator.sample(vectors, noise[:, :5]))
 
 
 def test_smaller_pictures_are_enlarged_to_the_size_of_the_largest_and_keep_their_colours(projects):

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from textbloom.features.depthwise import FrozenDepthwiseConv2d, depthwise_conv2d
+from textbloom.core.convolutions import depthwise_conv2d
+from textbloom.features.efficientnet import FrozenDepthwiseConv2d
 
 GEOMETRIES = [(3, 1, 1), (5, 1, 2), (4, 2, 1), (6, 2, 2), (3, 2, 1)]  # of kernel, stride, padding
 

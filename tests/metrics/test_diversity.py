@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from textbloom.metrics import diversity
-from textbloom.metrics.evaluation import nearest_captions
+from textbloom.metrics.base import nearest_captions
 
 
 def cloud(*shape: int, seed: int = 0) -> Tensor:

@@ -46,7 +46,10 @@ def sampling(make: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) 
         size = 64
         config: ClassVar = {"encoder": prepared_project.ENCODER, "pretrained": []}
 
-        def sample(self, embeddings: Tensor, seed: int) -> Tensor:
+        def noise(self, count: int, seed: int) -> Tensor:
+            return Tensor()
+
+        def sample(self, embeddings: Tensor, noise: Tensor) -> Tensor:
             return make(embeddings)
 
     monkeypatch.setattr(trained, "load_generator", lambda folder, which: Stand())

@@ -15,7 +15,7 @@ from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_image_ids, load_tensors, save_tensors
 from textbloom.features import extractor
 from textbloom.metrics import colour_accuracy, evaluator
-from textbloom.metrics.evaluation import Estimate, Evaluation
+from textbloom.metrics.base import Estimate, Evaluation
 from textbloom.metrics.evaluator import Evaluator
 
 COLOURS = {"red": [200, 20, 20], "green": [20, 200, 20], "blue": [20, 20, 200], "white": [240, 240, 240]}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from textbloom.metrics.evaluation import Estimate, Z, mean_of
+from textbloom.metrics.base import Estimate, Z, mean_of
 from textbloom.metrics.fidelity import quick_frechet
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from textbloom.features.extractor import Features
 from textbloom.metrics import memorisation
-from textbloom.metrics.evaluation import Estimate, Evaluation
+from textbloom.metrics.base import Estimate, Evaluation
 
 
 def cloud(count: int, seed: int) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from textbloom.metrics.evaluation import Estimate
+from textbloom.metrics.base import Estimate
 from textbloom.metrics.petal_number import counted, measure
 
 

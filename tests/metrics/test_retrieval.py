@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from textbloom.core.errors import UserError
+from textbloom.core.seeding import derangement
 from textbloom.metrics import retrieval
 
 
@@ -146,6 +147,6 @@ def test_too_few_different_captions_are_refused():
 @pytest.mark.parametrize("count", [2, 3, 10, 101])
 def test_no_caption_stays_with_its_picture_when_shuffled(count):
     for seed in range(20):
-        found = retrieval.derangement(count, seed)
+        found = derangement(count, seed, "shuffled captions")
         assert sorted(found.tolist()) == list(range(count))
         assert not (found == torch.arange(count)).any()

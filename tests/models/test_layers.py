@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from textbloom.core import convolutions
 from textbloom.models import layers
 from textbloom.models.layers import DoublingConv2d, MapToLogit, MatmulConv2d, MatmulConvTranspose2d, VectorToMap
 
@@ -68,8 +69,8 @@ def test_a_doubling_convolution_can_be_differentiated_twice():
 
 
 PRODUCTS = [
-    (layers.conv2d, F.conv2d, ((3, 5, 8, 6), (7, 5))),
-    (layers.conv_transpose2d, F.conv_transpose2d, ((3, 7, 4, 3), (7, 5))),
+    (convolutions.conv2d, F.conv2d, ((3, 5, 8, 6), (7, 5))),
+    (convolutions.conv_transpose2d, F.conv_transpose2d, ((3, 7, 4, 3), (7, 5))),
 ]
 
 
@@ -83,7 +84,7 @@ def test_a_product_is_the_convolution(product, plain, shapes, side, stride, padd
     torch.testing.assert_close(gradients(result, maps, weight), gradients(expected, maps, weight))
 
 
-@pytest.mark.parametrize("product", [layers.conv2d, layers.conv_transpose2d])
+@pytest.mark.parametrize("product", [convolutions.conv2d, convolutions.conv_transpose2d])
 def test_a_product_can_be_differentiated_twice_as_a_gradient_penalty_does(product):
     maps, weight = double(2, 2, 4, 4), double(2, 2, 4, 4)
 

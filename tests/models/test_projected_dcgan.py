@@ -31,7 +31,7 @@ def test_the_generator_is_system_as_with_relu_on_the_captions_directions():
 def test_the_discriminator_is_the_projects_own_and_the_generator_is_built_again_without_its_backbone():
     backbone = Frozen(Toy(), "toy", "ab" * 32)
     pair = networks("projected-dcgan", discriminator_features=8, backbone=backbone, backbone_side=32)
-    assert type(pair.discriminator) is textbloom.Discriminator and len(pair.discriminator.heads) == 3
+    assert type(pair.discriminator) is textbloom.ProjectedDiscriminator and len(pair.discriminator.heads) == 3
     network = {**SMALL, "name": "projected-dcgan", "size": 64, "discriminator_text": True}
     again = models.generator_of({"network": network})
     again.load_state_dict(pair.generator.state_dict())

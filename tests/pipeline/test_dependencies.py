@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,14 @@ def test_networks_and_objectives_know_nothing_of_files_or_parameters(area):
     for file in (ROOMS / area).rglob("*.py"):
         files = {path for path in imported_files(file, SOURCE) if runs_something(path)}
         names = {str(path.relative_to(ROOMS)) for path in files}
+        names -= {"core/convolutions.py"}  # which knows PyTorch alone
         assert [name for name in names if not name.startswith(("models/", "training/objectives/"))] == [], file
+
+
+def test_no_two_classes_have_one_name():
+    trees = (ast.parse(file.read_text(encoding="utf-8")) for file in ROOMS.rglob("*.py"))
+    found = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert [name for name, times in found.items() if times > 1] == []
 
 
 # Each line imports room `a` of the tree below, except the last ones, which import nothing of the package.

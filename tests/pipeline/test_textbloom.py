@@ -39,5 +39,6 @@ def test_its_preset_trains_and_says_what_it_learned_from(tmp_path, preset):
     terms = (tmp_path / config.LOSSES).read_text().splitlines()[0].split(",")[3:]
     assert set(terms) == names
 
-    made = load_generator(tmp_path / config.BASE, "ema").sample(torch.randn(3, 12), 0)
+    generator = load_generator(tmp_path / config.BASE, "ema")
+    made = generator.sample(torch.randn(3, 12), generator.noise(3, seed=0))
     assert made.shape == (3, 3, 64, 64)

@@ -18,7 +18,7 @@ from matplotlib import image
 from support import tiny_training
 from support.dvc_project import ROOT
 
-from textbloom.core import resume, saved_state
+from textbloom.core import checkpoint
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_tensors
 from textbloom.report import watch
@@ -39,7 +39,7 @@ def run(tmp_path, monkeypatch) -> Path:
         if step == 8:
             raise Killed
 
-    with resume.lock(folder), pytest.raises(Killed):
+    with checkpoint.lock(folder), pytest.raises(Killed):
         tiny_training.train(folder, after_step=kill)
     return folder
 
@@ -53,7 +53,7 @@ def test_a_run_that_goes_on_shows_how_far_it_is_its_newest_pictures_and_its_curv
     assert f"process {os.getpid()} on {socket.gethostname()}" in html and "Stopped" not in html
     told = re.search(r"epoch 2\.7 of 3 · (\d+) images/s · ([\d.]+) s left · saved ([\d.]+) s ago", html)
     assert told and int(told[1]) > 0
-    sheets = load_tensors(saved_state.file(run))["sheets"]
+    sheets = load_tensors(run / checkpoint.STATE)["sheets"]
     assert sheets.shape[0] == 1 and "Pictures after epoch 2" in html
     assert html.count("<img src=") == sheets.shape[1]
     assert all(f"<figcaption>{caption}</figcaption>" in html for caption in ("a red flower", "a blue flower"))
@@ -63,7 +63,7 @@ def test_a_run_that_goes_on_shows_how_far_it_is_its_newest_pictures_and_its_curv
 def test_the_pictures_are_those_of_the_state(run):
     """Pixel by pixel, of a PNG decoded by another program than the one that wrote it."""
     shown = re.findall(r'<img src="data:image/png;base64,([^"]+)"', watch.render(run.parent))
-    for address, picture in zip(shown, load_tensors(saved_state.file(run))["sheets"][-1], strict=True):
+    for address, picture in zip(shown, load_tensors(run / checkpoint.STATE)["sheets"][-1], strict=True):
         pixels = image.imread(io.BytesIO(base64.b64decode(address)))
         assert np.array_equal((pixels * 255).round(), picture.permute(1, 2, 0).numpy())
 
@@ -88,10 +88,10 @@ def test_what_was_measured_is_a_curve_over_its_own_epochs():
 
 
 def test_a_text_encoder_in_training_shows_its_loss(tmp_path):
-    with resume.lock(tmp_path / "a1b2"):
+    with checkpoint.lock(tmp_path / "a1b2"):
         network = torch.nn.Linear(2, 2)
         notes = {"step": 40, "losses": [0.5, 0.25], "total": 0.0}  # as text/encoder_training.py saves them
-        saved_state.save(saved_state.file(tmp_path / "a1b2"), {"network": network}, {}, notes)
+        checkpoint.save(tmp_path / "a1b2" / checkpoint.STATE, {"network": network}, {}, notes)
         html = watch.render(tmp_path)
     assert "<h2>text encoder</h2>" in html and "step 40, saved" in html and "<code>loss</code>" in html
 
@@ -99,7 +99,7 @@ def test_a_text_encoder_in_training_shows_its_loss(tmp_path):
 def test_without_a_run_the_page_says_so(tmp_path):
     assert "No training is going on in this folder" in watch.render(tmp_path)
     folder = tmp_path / "gone"
-    with resume.lock(folder):
+    with checkpoint.lock(folder):
         html = watch.render(tmp_path)
         assert "a run before its first save" in html and "No training" not in html
     hold(folder, 2**22 + 1, socket.gethostname())

@@ -28,8 +28,8 @@ def test_the_averaged_and_the_raw_generator_make_the_pictures_of_their_weights(t
     saved(tmp_path, pair, {"network": NETWORK})
     raw, averaged = (load_generator(tmp_path, weights) for weights in ("raw", "ema"))
     expected = to_uint8(pair.generator.eval()(noise, text))
-    assert torch.equal(raw.sample(text, 0, noise=noise), expected)
-    assert not torch.equal(averaged.sample(text, 0, noise=noise), expected)
+    assert torch.equal(raw.sample(text, noise), expected)
+    assert not torch.equal(averaged.sample(text, noise), expected)
     assert (raw.size, raw.noise_dim, raw.first) == (64, 5, None)
     assert not any(weight.requires_grad for weight in raw.network.parameters())
 
@@ -37,9 +37,10 @@ def test_the_averaged_and_the_raw_generator_make_the_pictures_of_their_weights(t
 def test_pictures_are_those_of_a_seed_however_many_are_made_at_once(tmp_path):
     saved(tmp_path, networks(), {"network": NETWORK})
     generator, text = load_generator(tmp_path, "ema"), torch.randn(5, 12)
-    parts = zip(text.split(2), generator.noise(5, 1).split(2), strict=True)
-    assert torch.equal(generator.sample(text, 1), torch.cat([generator.sample(t, 1, noise=z) for t, z in parts]))
-    assert not torch.equal(generator.sample(text, 1), generator.sample(text, 2))
+    noise = generator.noise(5, seed=1)
+    parts = [generator.sample(t, z) for t, z in zip(text.split(2), noise.split(2), strict=True)]
+    assert torch.equal(generator.sample(text, noise), torch.cat(parts))
+    assert torch.equal(noise, generator.noise(5, seed=1)) and not torch.equal(noise, generator.noise(5, seed=2))
 
 
 def test_a_second_stage_is_opened_with_its_first(tmp_path):
@@ -51,14 +52,14 @@ def test_a_second_stage_is_opened_with_its_first(tmp_path):
     assert (loaded.size, loaded.first.size, loaded.noise_dim, loaded.first.noise_dim) == (128, 64, 17, 11)
     noise, text = torch.randn(3, 17), torch.randn(3, 12)
     sketches = to_uint8(pair.generator.eval().first(noise[:, :11], text))
-    assert torch.equal(loaded.first.sample(text, 0, noise=noise[:, :11]), sketches)
-    assert loaded.sample(text, 0, noise=noise).shape == (3, 3, 128, 128)
+    assert torch.equal(loaded.first.sample(text, noise[:, :11]), sketches)
+    assert loaded.sample(text, noise).shape == (3, 3, 128, 128)
 
 
 def test_embeddings_of_another_length_are_refused(tmp_path):
     saved(tmp_path, networks(), {"network": NETWORK})
     with pytest.raises(UserError, match=r"trained on 12-d embeddings, these have 7: set encoder\.name back"):
-        load_generator(tmp_path, "ema").sample(torch.randn(2, 7), 0)
+        load_generator(tmp_path, "ema").sample(torch.randn(2, 7), torch.randn(2, 5))
 
 
 def test_a_folder_without_a_config_or_of_another_network_is_one_line(tmp_path):

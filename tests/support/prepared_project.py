@@ -14,7 +14,7 @@ from textbloom.core.tensors import load_image_ids, load_tensors, save_tensors
 from textbloom.core.trained_folder import save_networks
 from textbloom.dataset.eval_split import load_eval_split
 from textbloom.features import extractor
-from textbloom.metrics import diversity, evaluation
+from textbloom.metrics import base, diversity
 from textbloom.metrics.evaluator import Evaluator
 from textbloom.text import TextEncoder
 
@@ -66,7 +66,7 @@ class Classifier(Coarse):
 def quick(patch: pytest.MonkeyPatch) -> None:
     """Let an evaluation be short, for tests that look neither at how sure its values are nor at variety."""
     patch.setattr(diversity, "CAPTIONS", 2)
-    patch.setattr(evaluation, "RESAMPLES", 20)
+    patch.setattr(base, "RESAMPLES", 20)
 
 
 def flat_pictures(embeddings: Tensor) -> Tensor:

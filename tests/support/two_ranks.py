@@ -9,7 +9,7 @@ from torch import nn
 from support.tiny_training import CPU, SEED, networks, prepared, train, trainer
 from textbloom.core import errors
 from textbloom.core.tensors import save_tensors
-from textbloom.training import checkpoint, distributed, loop
+from textbloom.training import distributed, loop
 from textbloom.training.batches import Batches
 from textbloom.training.distributed import synchronise_batch_norm
 
@@ -58,7 +58,7 @@ def _trained(ranks, run):
 def state(found_by):
     return {
         f"{name}.{key}": value.clone()
-        for name, network in checkpoint.networks(found_by).items()
+        for name, network in found_by.modules().items()
         for key, value in network.state_dict().items()
     }
 

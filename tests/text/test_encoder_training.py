@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from textbloom import config
-from textbloom.core import saved_state
+from textbloom.core import checkpoint
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_metadata, load_tensors, save_tensors
 from textbloom.text import encoder_training, joint_embedding, trained_encoder
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(t
     network.register_forward_pre_hook(spoil)
     with pytest.raises(UserError, match=r"loss is nan at step 7: lower encoder_training\.lr"):
         encoder_training.train(network, pairs(), schedule(), CPU, tmp_path)
-    state = saved_state.file(tmp_path)
+    state = tmp_path / checkpoint.STATE
     assert load_metadata(state)["step"] == 6 and load_tensors(state)["network/table.weight"].isfinite().all()
 
 

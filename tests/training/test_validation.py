@@ -113,3 +113,40 @@ def test_the_stage_measures_on_val_pictures_and_keeps_what_generate_opens(tmp_pa
     assert noted["network"]["name"] == "efficientnet-lite0"
     best = load_generator(config.BASE, "best").network.state_dict()
     assert all(torch.equal(best[name], load_tensors(config.BASE / "generator-best.safetensors")[name]) for name in best)
+
+
+def mean_colours(images):
+    """Stands for a network."""
+    return images.float().mean((2, 3)) / 255
+
+
+def measured_by(real):
+    return validation.Validation(torch.empty(0), mean_colours, mean_colours(real), {}).measure
+
+
+def pictures(seed, count=30, brighter=0):
+    stream = torch.Generator().manual_seed(seed)
+    colours = torch.randint(0, 200, (count, 3, 1, 1), generator=stream) + brighter
+    return colours.expand(-1, -1, 4, 4).to(torch.uint8)
+
+
+def test_the_kernel_distance_is_the_unbiased_one_of_all_pictures():
+    fake, real = pictures(1), pictures(2, brighter=55)
+    x, y = (mean_colours(images).double() for images in (fake, real))
+
+    def kernel(a, b):
+        return float((a @ b / 3 + 1) ** 3)
+
+    n = len(x)
+    within = sum(kernel(z[i], z[j]) for z in (x, y) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    between = sum(kernel(a, b) for a in x for b in y) / n**2
+    assert measured_by(real)(fake)["kernel_distance"] == pytest.approx(within - 2 * between, abs=1e-6)
+
+
+def test_the_real_pictures_themselves_are_near_in_everything_and_farther_ones_farther():
+    real = pictures(2)
+    measure = measured_by(real)
+    itself, near, far = measure(real), measure(pictures(3)), measure(pictures(3, brighter=55))
+    assert itself["kernel_distance"] <= 0 and (itself["precision"], itself["recall"]) == (1, 1)
+    assert near["kernel_distance"] < far["kernel_distance"]
+    assert measure(pictures(3)) == near

@@ -140,11 +140,11 @@ class Recorder:
 
     def __init__(self, side: int = 8) -> None:
         self.side = side
-        self.calls: list[tuple[Tensor, Tensor | None]] = []
+        self.calls: list[tuple[Tensor, Tensor]] = []
         self.made = 0
 
-    def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor:
-        assert noise is None or noise.shape == (len(embeddings), self.noise_dim)
+    def sample(self, embeddings: Tensor, noise: Tensor) -> Tensor:
+        assert noise.shape == (len(embeddings), self.noise_dim)
         self.calls.append((embeddings, noise))
         numbers = torch.arange(self.made, self.made + len(embeddings), dtype=torch.uint8)
         self.made += len(embeddings)
@@ -238,7 +238,7 @@ def test_a_copy_of_a_training_picture_is_shown_beside_its_original_at_zero() -> 
 
 def every(shown: Examples) -> list[Sheet]:
     generator = recorder()
-    made = generator.sample(shown.embeddings, 1)
+    made = generator.sample(shown.embeddings, generator.noise(len(shown), 1))
     return [
         samples.real_beside_generated(generator, shown, seed=1),
         samples.interpolation_captions(generator, shown, seed=1),

@@ -50,7 +50,7 @@ class System:
                 "data, split and data.limit"
             )
         vectors = torch.stack([self.embeddings[caption] for caption in captions])
-        pictures = self.generator.sample(vectors, seed=0, noise=noise[:, : self.generator.noise_dim])
+        pictures = self.generator.sample(vectors, noise[:, : self.generator.noise_dim])
         if size == self.generator.size:
             return pictures
         return functional.resize(pictures, [size, size], InterpolationMode.BICUBIC)

@@ -112,7 +112,7 @@ def _other_sentence() -> tuple[str, float]:
 
 def _pictures(model: TextToImage, text: Tensor, noise: Tensor) -> list[Tensor]:
     """One picture for each noise [n, Z] of one embedding [1, D], uint8 [3, SHOWN, SHOWN]."""
-    return [_enlarged(picture) for picture in model.generator.sample(text.expand(len(noise), -1), seed=0, noise=noise)]
+    return [_enlarged(picture) for picture in model.generator.sample(text.expand(len(noise), -1), noise)]
 
 
 def _gallery(pictures: list[Tensor], sentence: str, about: dict[str, Any]) -> None:

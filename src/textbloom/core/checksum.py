@@ -1,4 +1,4 @@
-"""The sha256 that a tensor file of ours carries at a fixed place in its header, so that no damage to it passes."""
+"""Each tensor file holds its own sha256 at a fixed place in its header, so that damage to it is detected."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Writing that is whole or absent: a temporary name beside the target, flushed to disk, then renamed."""
+"""Atomic writes: to a temporary name beside the target, flushed to disk, then renamed."""
 
 import hashlib
 import json

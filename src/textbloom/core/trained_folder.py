@@ -23,7 +23,7 @@ LOSSES = "losses.csv"  # the run's loss curves, which plots/ shows too
 Weights = Literal["ema", "raw", "best"]
 Network = TypeVar("Network", bound=nn.Module)
 
-# What the building of a network makes of keys and numbers that were never meant for it.
+# What is raised where config.json and the weights do not fit each other.
 _UNFIT = (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
 

@@ -18,7 +18,7 @@ PUBLISHED_SPLITS: Mapping[str, Any] = {}  # nobody published a division of a per
 _PICTURE = re.compile(r"pictures/(\d{6,})\.[a-z]+")
 
 
-class Row(NamedTuple):
+class CaptionRow(NamedTuple):
     """One caption of the table beside the pictures; `file` is where the picture lay in the person's folder."""
 
     image_id: int
@@ -44,10 +44,12 @@ def entries(folder: Path) -> list[Entry]:
     ]
 
 
-def _rows(folder: Path) -> Iterator[Row]:
+def _rows(folder: Path) -> Iterator[CaptionRow]:
     try:
         with open(folder / CAPTIONS, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file, strict=True):
-                yield Row(int(row["image_id"]), int(row["class_id"]), row["class_name"], row["file"], row["caption"])
+                yield CaptionRow(
+                    int(row["image_id"]), int(row["class_id"]), row["class_name"], row["file"], row["caption"]
+                )
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise UserError(f"{CAPTIONS} cannot be read ({error}): {archives.MEND}") from None

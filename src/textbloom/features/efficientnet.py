@@ -19,9 +19,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch_fidelity import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 
+from textbloom.core.convolutions import depthwise_conv2d
 from textbloom.core.errors import UserError
 from textbloom.core.files import sha256
-from textbloom.features.depthwise import FrozenDepthwiseConv2d
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,23 @@ def _make_fast(module: nn.Module) -> None:
             setattr(module, name, FrozenDepthwiseConv2d(layer) if layer.groups > 1 else layer)
         else:
             _make_fast(layer)
+
+
+class FrozenDepthwiseConv2d(nn.Module):
+    """A depthwise convolution `layer` of maps [B, C, H, W] that never changes; the maps have gradients, twice over."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.layer = layer.requires_grad_(False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        layer, device = self.layer, maps.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else maps.dtype
+        if device != "cpu" or dtype is not torch.bfloat16:
+            result: Tensor = layer(maps)
+            return result
+        weight, bias = layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype)
+        return depthwise_conv2d(maps.to(dtype), weight, bias, layer.stride[0], int(layer.padding[0]))
 
 
 def _published_weights(variant: Variant) -> dict[str, Tensor]:

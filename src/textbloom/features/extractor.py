@@ -1,4 +1,4 @@
-"""The judge of pictures: a feature extractor of torch-fidelity, chosen by name, loaded safely, run once a picture."""
+"""The feature extractor used for evaluation: any of torch-fidelity's, chosen by name, loaded safely."""
 
 import warnings
 from contextlib import suppress

@@ -15,8 +15,8 @@ import torch
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import read_json
-from textbloom.metrics.evaluation import Estimate, Evaluation, Values, mean_of
-from textbloom.metrics.retrieval import derangement
+from textbloom.core.seeding import derangement
+from textbloom.metrics.base import Estimate, Evaluation, Values, mean_of
 
 # Radii in half sides. Flowers stand within 0.035 of the middle; their petals reach 0.7, their centres 0.16 or further.
 _RINGS = {"petal": (0.34, 0.62), "centre": (0.0, 0.13)}
@@ -37,7 +37,7 @@ def measure(evaluation: Evaluation) -> Values:
         return {}
     palette = Palette.read(real.attributes / "palette.json")
     table = _attributes(real.attributes / "attributes.csv", real.image_ids)
-    order = derangement(len(table), real.seed).tolist()
+    order = derangement(len(table), real.seed, "shuffled captions").tolist()
     metrics = {}
     for part in ("petal", "centre"):
         names = table[f"{part}_colour"].tolist()

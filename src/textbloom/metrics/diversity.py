@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from textbloom.core import runtime
 from textbloom.features import efficientnet
-from textbloom.metrics.evaluation import Estimate, Evaluation, Values
+from textbloom.metrics.base import Estimate, Evaluation, Values
 
 CAPTIONS = 50  # that are drawn several times
 DRAWS = 4  # pictures of each of them

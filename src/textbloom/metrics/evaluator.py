@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from textbloom.core.errors import MORE_PICTURES, UserError
+from textbloom.core.seeding import random_subset
 from textbloom.dataset.eval_split import EvalSplit
 from textbloom.features import inception
 from textbloom.features.extractor import Extractor, Features
 from textbloom.metrics import colour_accuracy, diversity, fidelity, memorisation, petal_number, retrieval
-from textbloom.metrics.evaluation import Estimate, Evaluation, Metric, RealPictures, random_subset
+from textbloom.metrics.base import Estimate, Evaluation, Metric, RealPictures
 from textbloom.text import TextEncoder
 
 # A new metric is a file beside this one and its function in one of these: does it see pictures through the extractor?

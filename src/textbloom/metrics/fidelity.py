@@ -14,8 +14,8 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metri
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from textbloom.core.seeding import seed_for
-from textbloom.metrics.evaluation import Estimate, Evaluation, Values, random_subset
+from textbloom.core.seeding import random_subset, seed_for
+from textbloom.metrics.base import Estimate, Evaluation, Values
 
 ISC_SPLITS = 10
 KID_SUBSET_LIMIT = 1000  # the published subset size (Bińkowski et al. 2018)

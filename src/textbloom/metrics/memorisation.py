@@ -7,7 +7,7 @@ precision is not 0.
 import torch
 from torch import Tensor
 
-from textbloom.metrics.evaluation import Evaluation, Values, mean_of
+from textbloom.metrics.base import Evaluation, Values, mean_of
 
 RARELY = 0.05  # share of real new pictures that are nearer than the limit
 _AT_ONCE = 1024
@@ -17,9 +17,9 @@ STEPS = 100  # of the curves that plots/memorisation.png shows
 def measure(evaluation: Evaluation) -> Values:
     """`memorisation`: the share of generated pictures nearer to a training picture than 95% of the real ones are.
 
-    The real ones are those that are compared, none of them a training picture, so that a generator which copies as
-    little as the world repeats itself has 0.05. `nearest_training` is the median distance, `nearest_training_real` that
-    of the real pictures.
+    The real ones are those that are compared, none of them a training picture. They would score 0.05 themselves, by
+    definition; a generator that copies scores higher. `nearest_training` is the median distance,
+    `nearest_training_real` that of the real pictures.
     """
     fake, real = distances(evaluation)
     limit = real.quantile(RARELY)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from textbloom.core.seeding import random_subset
+from textbloom.metrics.base import Estimate, Evaluation, Values
 from textbloom.metrics.colour_accuracy import cielab
-from textbloom.metrics.evaluation import Estimate, Evaluation, Values, random_subset
 
 FEWEST, MOST = 4, 24  # petals that a drawn flower has
 RADII = torch.arange(0.5, 0.9, 0.05)  # half sides: where petals part, outside the centre and within the tips

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from textbloom.core.errors import MORE_PICTURES, UserError
-from textbloom.core.seeding import generator_for
-from textbloom.metrics.evaluation import Evaluation, Values, mean_of
+from textbloom.core.seeding import derangement, generator_for
+from textbloom.metrics.base import Evaluation, Values, mean_of
 
 CANDIDATES = 100  # captions that a picture chooses from: its own and 99 others
 TOP_K = (1, 10)
@@ -31,7 +31,7 @@ def measure(evaluation: Evaluation) -> Values:
     probe = fit_probe(real.other_features.features, real.other_texts, real.seed)
     captions, row_of = choices(probe, real.split.pictures.first_captions, real.texts)
     own = row_of[real.rows]
-    shuffled = own[derangement(len(own), real.seed)]
+    shuffled = own[derangement(len(own), real.seed, "shuffled captions")]
     fake = probe.pictures(evaluation.features.features)
     variants = {
         "": retrieval(fake, captions, own),
@@ -120,15 +120,6 @@ def retrieval(pictures: Tensor, vectors: Tensor, own: Tensor) -> dict[str, Tenso
         f"retrieval_at_{k}": torch.from_numpy(np.asarray(hypergeom.cdf(k - 1, others, better, CANDIDATES - 1)))
         for k in TOP_K
     }
-
-
-def derangement(count: int, seed: int) -> Tensor:
-    """A seeded random permutation of `count` ≥ 2 items that leaves none in its place, int64 [count]."""
-    order = torch.randperm(count, generator=generator_for(seed, "shuffled captions"))
-    # Along the random order each item gets the one before it, the first one the last.
-    partner = torch.empty_like(order)
-    partner[order] = order.roll(1)
-    return partner
 
 
 def _whitening(centred: Tensor) -> Tensor:

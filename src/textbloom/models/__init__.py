@@ -39,10 +39,13 @@ def fit_text(
 
     It is chosen by the variance of all, or, where there are `pictures`, uint8 [R, 3, S, S], by their colours.
     """
-    for network in (generator, discriminator):
-        for part in network.modules():
-            if isinstance(part, TextDirections):
-                part.fit(embeddings) if pictures is None else part.fit_colours(embeddings, pictures)
+    networks = (generator, discriminator)
+    parts = [part for network in networks for part in network.modules() if isinstance(part, TextDirections)]
+    for part in parts[:1]:
+        part.fit(embeddings) if pictures is None else part.fit_colours(embeddings, pictures)
+    for part in parts[1:]:  # all look at the same directions, and fitting takes seconds
+        for own, fitted in zip(part.buffers(), parts[0].buffers(), strict=True):
+            own.copy_(fitted)
 
 
 def generator_of(config: Mapping[str, Any]) -> Generator:

@@ -50,8 +50,8 @@ class Generator(nn.Module, ABC):
     def forward(self, noise: Tensor, text: Tensor) -> Tensor:
         """Standard normal noise [B, Z] and text embeddings [B, D] to pictures [B, 3, S, S] in [-1, 1]."""
 
-    def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
-        """Embeddings [B, D] of captions that say of a picture what `text` says, and of its MIDDLE what `of` says.
+    def with_middle(self, text: Tensor, other: Tensor) -> Tensor:
+        """Embeddings [B, D] of captions that describe the picture as `text` does, but its MIDDLE as `other` does.
 
         NotImplementedError for a generator that does not know which part of an embedding is of which place.
         """

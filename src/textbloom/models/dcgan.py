@@ -19,9 +19,9 @@ from textbloom.models.layers import MapToLogit, MatmulConv2d, MatmulConvTranspos
 def build(
     architecture: Architecture,
     first_activation: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.2, inplace=True),  # noqa: B008 (a constant)
-) -> tuple["Generator", "Discriminator"]:
+) -> tuple["DcganGenerator", "DcganDiscriminator"]:
     """Both networks; `first_activation` follows the generator's first layer."""
-    return Generator(architecture, first_activation), Discriminator(architecture)
+    return DcganGenerator(architecture, first_activation), DcganDiscriminator(architecture)
 
 
 class TextProjection(nn.Sequential):
@@ -31,7 +31,7 @@ class TextProjection(nn.Sequential):
         super().__init__(nn.Linear(embedding_dim, projection), nn.BatchNorm1d(projection), nn.LeakyReLU(0.2))
 
 
-class Generator(base.Generator):
+class DcganGenerator(base.Generator):
     """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 64 or 128."""
 
     def __init__(self, a: Architecture, first_activation: Callable[[], nn.Module]) -> None:
@@ -53,7 +53,7 @@ class Generator(base.Generator):
         return self.picture(torch.cat([noise, self.text(text)], dim=1))
 
 
-class Discriminator(base.Discriminator):
+class DcganDiscriminator(base.Discriminator):
     """Pictures [B, 3, S, S] to features [B, 8F, 4, 4] of one scale, judged with text [B, D] or by themselves."""
 
     def __init__(self, a: Architecture) -> None:

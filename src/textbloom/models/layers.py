@@ -1,17 +1,14 @@
-"""torch's layers where they are faster computed otherwise, or need another precision.
+"""Drop-in replacements for torch's layers that are faster on some machines, or need another precision.
 
 All of them have the parameters of the layers that they derive from; the values of a convolution differ from those only
-by the order in which a sum is rounded, and they can be differentiated twice, as gradient penalties need. Beside
-features/depthwise.py this is the only file with autograd functions of its own.
+by the order in which a sum is rounded, and they can be differentiated twice, as gradient penalties need.
 """
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.nn.grad import conv2d_input
+
+from textbloom.core import convolutions
 
 NARROW = 4  # largest side of a map, in places, that goes through a product; at 8 the copies cost what the product wins
 
@@ -61,7 +58,7 @@ class MatmulConv2d(nn.Conv2d):
         side, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
         if not _faster_as_product(maps, (max(maps.shape[2:]) + 2 * padding - side) // stride + 1):
             return super().forward(maps)
-        return conv2d(maps.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, padding)
+        return convolutions.conv2d(maps.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, padding)
 
 
 class MatmulConvTranspose2d(nn.ConvTranspose2d):
@@ -74,7 +71,7 @@ class MatmulConvTranspose2d(nn.ConvTranspose2d):
         if not _faster_as_product(maps, max(maps.shape[2:])):
             return super().forward(maps, output_size)
         stride, padding = self.stride[0], int(self.padding[0])
-        return conv_transpose2d(maps.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, padding)
+        return convolutions.conv_transpose2d(maps.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, padding)
 
 
 class DoublingConv2d(nn.Conv2d):
@@ -116,68 +113,3 @@ def _faster_as_product(maps: Tensor, side: int) -> bool:
     autocast = torch.is_autocast_enabled(maps.device.type)
     dtype = torch.get_autocast_dtype(maps.device.type) if autocast else maps.dtype
     return side <= NARROW and maps.device.type == "cpu" and dtype is torch.bfloat16
-
-
-def conv2d(maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Convolution of maps [B, C, H, W] with weight [F, C, K, K], as a product: [B, F, h, w]."""
-    result: Tensor = _Conv2d.apply(maps, weight, stride, padding)
-    return result
-
-
-def conv_transpose2d(maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Transposed convolution of maps [B, F, h, w] with weight [F, C, K, K], its gradients as products: [B, C, H, W]."""
-    result: Tensor = _ConvTranspose2d.apply(maps, weight, stride, padding)
-    return result
-
-
-class _Conv2d(Function):
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        ctx.save_for_backward(maps, weight)
-        ctx.geometry = stride, padding
-        return _product(_im2col(maps, weight.shape[-1], stride, padding), weight)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        maps, weight = ctx.saved_tensors
-        of_maps = of_weight = None
-        if ctx.needs_input_grad[0]:
-            of_maps = conv2d_input(maps.shape, weight, gradient, *ctx.geometry)
-        if ctx.needs_input_grad[1]:
-            of_weight = _correlation(gradient, _im2col(maps, weight.shape[-1], *ctx.geometry))
-        return of_maps, of_weight, None, None
-
-
-class _ConvTranspose2d(Function):
-    """The derivative of a convolution by its maps: what a convolution gives, this takes, and the other way round."""
-
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        ctx.save_for_backward(maps, weight)
-        ctx.geometry = stride, padding
-        return F.conv_transpose2d(maps, weight, None, stride, padding)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        maps, weight = ctx.saved_tensors
-        columns = _im2col(gradient, weight.shape[-1], *ctx.geometry)
-        of_maps = _product(columns, weight) if ctx.needs_input_grad[0] else None
-        of_weight = _correlation(maps, columns) if ctx.needs_input_grad[1] else None
-        return of_maps, of_weight, None, None
-
-
-def _im2col(maps: Tensor, side: int, stride: int, padding: int) -> Tensor:
-    """What a kernel of `side` sees at each of its places: maps [B, C, H, W] to [B, h, w, side, side, C]."""
-    padded = F.pad(maps.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
-    return padded.unfold(1, side, stride).unfold(2, side, stride).permute(0, 1, 2, 4, 5, 3).contiguous()
-
-
-def _product(columns: Tensor, weight: Tensor) -> Tensor:
-    """Columns [B, h, w, K, K, C] times weight [F, C, K, K]: [B, F, h, w]."""
-    return (columns.flatten(3) @ weight.permute(0, 2, 3, 1).flatten(1).t()).permute(0, 3, 1, 2)
-
-
-def _correlation(maps: Tensor, columns: Tensor) -> Tensor:
-    """The sum over all places of maps [B, F, h, w] times their columns [B, h, w, K, K, C]: [F, C, K, K]."""
-    of_places = maps.permute(0, 2, 3, 1).flatten(0, 2)
-    return (of_places.t() @ columns.flatten(0, 2).flatten(1)).unflatten(1, columns.shape[3:]).permute(0, 3, 1, 2)

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from textbloom.models import dcgan
 from textbloom.models.base import Architecture
 from textbloom.models.text_directions import TextDirections
-from textbloom.models.textbloom import Discriminator
+from textbloom.models.textbloom import ProjectedDiscriminator
 
 
-def build(architecture: Architecture) -> tuple["Generator", Discriminator]:
+def build(architecture: Architecture) -> tuple["ProjectedDcganGenerator", ProjectedDiscriminator]:
     """Both networks."""
-    return Generator(architecture), Discriminator(architecture)
+    return ProjectedDcganGenerator(architecture), ProjectedDiscriminator(architecture)
 
 
-class Generator(dcgan.Generator):
+class ProjectedDcganGenerator(dcgan.DcganGenerator):
     """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 64 or 128."""
 
     def __init__(self, a: Architecture) -> None:
@@ -35,5 +35,5 @@ class Generator(dcgan.Generator):
     def before_tanh(self, noise: Tensor, text: Tensor) -> Tensor:
         return self.picture[:-1](torch.cat([noise, self.text(self.directions(text))], dim=1))
 
-    def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
-        return self.directions.with_middle(text, of)
+    def with_middle(self, text: Tensor, other: Tensor) -> Tensor:
+        return self.directions.with_middle(text, other)

@@ -17,14 +17,14 @@ from textbloom.models.layers import MapToLogit, MatmulConv2d, Tanh
 RESIDUAL_BLOCKS = 4
 
 
-def build(architecture: Architecture) -> tuple["Generator", "Discriminator"]:
+def build(architecture: Architecture) -> tuple["StackGanGenerator", "StackGanDiscriminator"]:
     """Stage I: a picture from noise and text alone."""
-    return Generator(architecture), Discriminator(architecture)
+    return StackGanGenerator(architecture), StackGanDiscriminator(architecture)
 
 
-def refine(architecture: Architecture, first: base.Generator) -> tuple["Refiner", "Discriminator"]:
+def refine(architecture: Architecture, first: base.Generator) -> tuple["Refiner", "StackGanDiscriminator"]:
     """Stage II: `first`, frozen, and what makes a larger picture of its sketch; judged at the larger size."""
-    return Refiner(architecture, first), Discriminator(architecture)
+    return Refiner(architecture, first), StackGanDiscriminator(architecture)
 
 
 class Conditioning(nn.Module):
@@ -45,7 +45,7 @@ class Conditioning(nn.Module):
         return -0.5 * (1.0 + log_variance - mean.square() - log_variance.exp()).mean()
 
 
-class Generator(base.Generator):
+class StackGanGenerator(base.Generator):
     """Stage I: noise [B, z + P] and text [B, D] to pictures [B, 3, S, S] in [-1, 1]; the last P numbers are ε."""
 
     def __init__(self, a: Architecture) -> None:
@@ -111,7 +111,7 @@ class Refiner(base.RefiningGenerator):
         return self.condition.divergence(text)
 
 
-class Discriminator(base.Discriminator):
+class StackGanDiscriminator(base.Discriminator):
     """Pictures [B, 3, S, S] to features [B, 8F, 4, 4] of one scale, judged with the text in P numbers (section 3.3)."""
 
     def __init__(self, a: Architecture) -> None:

@@ -69,9 +69,9 @@ class TextDirections(nn.Module):
         self._take(mean, chosen, 1 / ((embeddings.double() - mean) @ chosen).std(0))
         self._exchange.copy_(self.directions[:, :count] @ torch.linalg.pinv(self.directions)[:count])
 
-    def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
-        """Embeddings [B, D] that have the directions of the middle from `of` and all others from `text`."""
-        return text + (of - text) @ self._exchange
+    def with_middle(self, text: Tensor, other: Tensor) -> Tensor:
+        """Embeddings [B, D] that have the directions of the middle from `other` and all others from `text`."""
+        return text + (other - text) @ self._exchange
 
     def _take(self, mean: Tensor, directions: Tensor, scales: Tensor) -> None:
         # A singular vector's sign is arbitrary: its largest entry shall be positive.

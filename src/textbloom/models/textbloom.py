@@ -30,12 +30,12 @@ SPREAD = -4.0
 MATCHED = 64  # length of the vectors whose dot product says how well picture and text match
 
 
-def build(architecture: Architecture) -> tuple["Generator", "Discriminator"]:
+def build(architecture: Architecture) -> tuple["TextbloomGenerator", "ProjectedDiscriminator"]:
     """Both networks; without a backbone the discriminator is the small one of the pixels alone."""
-    return Generator(architecture), Discriminator(architecture)
+    return TextbloomGenerator(architecture), ProjectedDiscriminator(architecture)
 
 
-class Generator(base.Generator):
+class TextbloomGenerator(base.Generator):
     """Noise [B, Z] and text [B, D] to pictures [B, 3, S, S] in [-1, 1], S = 8, 16, 32, …
 
     The noise is z, then ε of the conditioning augmentation.
@@ -70,8 +70,8 @@ class Generator(base.Generator):
             x = block(x, condition)
         return self.colours(F.leaky_relu(self.norm(x, condition), 0.2))
 
-    def with_middle(self, text: Tensor, of: Tensor) -> Tensor:
-        return self.text.with_middle(text, of)
+    def with_middle(self, text: Tensor, other: Tensor) -> Tensor:
+        return self.text.with_middle(text, other)
 
     def divergence(self, text: Tensor) -> Tensor:
         return self.conditioning.divergence(self.text(text))
@@ -110,7 +110,7 @@ class UpBlock(nn.Module):
         return y + doubled(self.shortcut(x))
 
 
-class Discriminator(base.Discriminator):
+class ProjectedDiscriminator(base.Discriminator):
     """Pictures [B, 3, S, S] to features [B, 1 + MATCHED, h, w] of every head, the one of the pixels last.
 
     The first channel is the head's logit of the picture alone, at each place; the others are matched with the text.

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from textbloom import config
-from textbloom.core import errors, resume, saved_state
+from textbloom.core import checkpoint, errors
 from textbloom.core.errors import UserError
 from textbloom.core.tensors import load_metadata, load_rows
 from textbloom.report.page import Curve, address_of, curves, duration, template
@@ -97,8 +97,8 @@ def unfinished(root: Path) -> Iterator[Run]:
     """Every run below `root` that goes on or has saved something, the newest first."""
     for lock in sorted(root.glob("*/lock"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            holder, goes_on = resume.holder(lock.parent)
-            if saved_state.file(lock.parent).exists():
+            holder, goes_on = checkpoint.holder(lock.parent)
+            if (lock.parent / checkpoint.STATE).exists():
                 yield _saved(lock.parent, holder, goes_on)
             elif goes_on:
                 yield Run("a run before its first save", goes_on, holder, "", [], 0, [])
@@ -109,7 +109,7 @@ def unfinished(root: Path) -> Iterator[Run]:
 
 
 def _saved(folder: Path, holder: str, goes_on: bool) -> Run:
-    state = saved_state.file(folder)
+    state = folder / checkpoint.STATE
     notes, age = load_metadata(state), time.time() - state.stat().st_mtime
     if "history" not in notes:  # of the text encoder
         losses = [{"loss": loss} for loss in notes["losses"]]

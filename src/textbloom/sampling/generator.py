@@ -44,15 +44,14 @@ class TrainedGenerator:
         return torch.randn(count, self.noise_dim, generator=generator_for(seed, purpose))
 
     @torch.inference_mode()
-    def sample(self, embeddings: Tensor, seed: int, noise: Tensor | None = None) -> Tensor:
-        """Pictures uint8 [n, 3, S, S] for embeddings [n, D], from `noise` [n, Z] or noise drawn by `seed`."""
+    def sample(self, embeddings: Tensor, noise: Tensor) -> Tensor:
+        """Pictures uint8 [n, 3, S, S] for embeddings [n, D] and noise [n, Z]."""
         wanted = self.config["network"]["embedding_dim"]
         if embeddings.shape[1] != wanted:
             raise UserError(
                 f"the generator was trained on {wanted}-d embeddings, these have {embeddings.shape[1]}: "
                 "set encoder.name back or run `make repro`"
             )
-        noise = self.noise(len(embeddings), seed) if noise is None else noise
         batch_size = _BATCH[self.device.type]
         batches = zip(noise.split(batch_size), embeddings.split(batch_size), strict=True)
         return torch.cat([to_uint8(self.network(z.to(self.device), t.to(self.device))).cpu() for z, t in batches])

@@ -37,14 +37,15 @@ class TextToImage:
 
         `seed` decides the noise. Raises UserError for an empty sentence.
         """
-        return self.generator.sample(self.embeddings(sentences).repeat_interleave(count, dim=0), seed)
+        embeddings = self.embeddings(sentences).repeat_interleave(count, dim=0)
+        return self.generator.sample(embeddings, self.generator.noise(len(embeddings), seed))
 
     def one_by_one(self, sentences: Sequence[str], seed: int, count: int) -> Iterator[tuple[int, str, Tensor]]:
         """The same pictures in the same order, made as they are asked for: number, sentence, uint8 [3, S, S]."""
         noise = self.generator.noise(len(sentences) * count, seed)
         for index, (sentence, embedding) in enumerate(zip(sentences, self.embeddings(sentences), strict=True)):
             own = noise[index * count : (index + 1) * count]
-            drawn = self.generator.sample(embedding.expand(count, -1), seed, noise=own)
+            drawn = self.generator.sample(embedding.expand(count, -1), own)
             for number, picture in enumerate(drawn, index * count):
                 yield number, sentence, picture
 

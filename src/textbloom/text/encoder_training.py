@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from textbloom.core import resume, runtime, saved_state
+from textbloom.core import checkpoint, runtime
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.core.seeding import generator_for, seed_for
@@ -138,10 +138,10 @@ def train(network: nn.Module, pairs: Pairs, schedule: Schedule, device: torch.de
     trained = {"network": network}, {"network": optimizer}
     dtype = runtime.autocast_dtype(s.precision, device)
     steps = math.ceil(len(pairs) / min(s.batch_size, pairs.classes))  # of an epoch
-    state = saved_state.file(folder)
+    state = folder / checkpoint.STATE
     notes: dict[str, Any] = {"step": 0, "losses": [], "total": 0.0}
     if state.exists():
-        notes, _ = saved_state.restore(state, *trained)
+        notes, _ = checkpoint.restore(state, *trained)
     losses, first = notes["losses"], notes["step"]
     total = torch.tensor(notes["total"], dtype=torch.float64, device=device)  # of the epoch's losses so far
     saved = time.monotonic()
@@ -171,7 +171,7 @@ def train(network: nn.Module, pairs: Pairs, schedule: Schedule, device: torch.de
                     losses.append(mean)
                     total.zero_()
                 if time.monotonic() - saved > SAVE_SECONDS:
-                    saved_state.save(state, *trained, {"step": step + 1, "losses": losses, "total": float(total)})
+                    checkpoint.save(state, *trained, {"step": step + 1, "losses": losses, "total": float(total)})
                     saved = time.monotonic()
     return losses
 
@@ -207,8 +207,8 @@ def train_and_measure(
         space(train_part.features), train_part.classes, network.tokens(train_part.captions), train_part.caption_photos
     )
     settings = [name, asdict(schedule), list(train_splits), runtime.arithmetic(device)]
-    work = resume.resume_folder(resume_root, settings, files, ["text", "core"])
-    with resume.lock(work):
+    work = checkpoint.run_folder(resume_root, settings, files, ["text", "core"])
+    with checkpoint.lock(work):
         losses = train(network, pairs, schedule, device, work)
         encoder = trained_encoder.save(folder, name, network, asdict(schedule), pretrained)
         metrics = {
@@ -224,5 +224,5 @@ def train_and_measure(
             metrics |= {key: round(value, 4) for key, value in measures.items()}
             # Zero-shot it is where none of these classes was trained on.
             metrics["n_classes_seen"] = int(torch.isin(held_out.classes.unique(), train_part.classes).sum())
-        resume.remove(work)
+        checkpoint.remove(work)
     return metrics

@@ -25,7 +25,7 @@ Reader = Callable[[Sequence[Tensor]], Iterator[Tensor]]
 class Batches:
     """Batches of (picture [B, 3, S, S] float32 in [-1, 1], embedding [B, D], wrong pair [B]), the same on any device.
 
-    A wrong pair is the place, in the batch that all ranks share, of a picture that the caption does not belong to.
+    A wrong pair is, for each caption, the index in the global batch of a picture that it does not describe.
 
     S is `size`, a whole fraction of the pictures' own (None: their own). Where several `ranks` train together, B is
     this one's share of `batch_size`: its part of each of the batch's `micro_batches`. `section` of params.yaml is what

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from textbloom.core import saved_state
+from textbloom.core import checkpoint
 from textbloom.core.errors import UserError
 from textbloom.core.progress import progress
 from textbloom.core.tensors import to_uint8
-from textbloom.training import checkpoint, out_of_memory, validation
+from textbloom.training import validation
 from textbloom.training.batches import Batches
 from textbloom.training.trainer import Trainer
 
@@ -74,12 +74,12 @@ def train(
     weights are kept. Raises UserError when a loss or a weight is no longer finite, or memory runs out; the last finite
     state stays in `folder`.
     """
-    state = saved_state.file(folder)
+    state = folder / checkpoint.STATE
     history: dict[str, Any] = {"losses": [], "sums": {}, "sheet_epochs": [], "validation": []}
     best: dict[str, Tensor] = {}
     sheets = torch.empty(0, *_sheet(trainer, inputs).shape, dtype=torch.uint8)
     if state.exists():
-        history, sheets, best = checkpoint.restore(state, trainer)
+        history, sheets, best = trainer.restore(state)
     trainer.ranks.agree(
         trainer.step,
         trainer.device,
@@ -104,7 +104,7 @@ def train(
             "images_left": total - trainer.step * batches.batch_size,
             "images_per_second": seen_here / (time.monotonic() - started),
         }
-        checkpoint.save(state, trainer, history | {"sums": logged, "watched": watched}, sheets, best)
+        trainer.save(state, history | {"sums": logged, "watched": watched}, sheets, best)
         saved = time.monotonic()
 
     total, earlier = epochs * per_epoch * batches.batch_size, first_step * batches.batch_size
@@ -162,17 +162,23 @@ def _advanced(trainer: Trainer, batch: tuple[Tensor, Tensor, Tensor], section: s
     try:
         return trainer.advance(*batch)
     except RuntimeError as error:
-        if not out_of_memory.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        count, world = trainer.accumulate, trainer.ranks.world
+        size, shares = len(batch[0]) * trainer.ranks.world, trainer.accumulate * trainer.ranks.world
+        half = size // shares // 2 * shares
+        fits = half >= 2 * shares  # batch statistics need two pictures at least
+        mend = f"try {half}, or a larger {section}.accumulate" if fits else "lower model.features or the pictures' size"
+        raise UserError(f"{section}.batch_size: a step of {size} pictures does not fit in memory; {mend}") from None
 
-        def smaller_step(pictures: int) -> None:
-            images, text, wrong = (values[: count * pictures] for values in batch)
-            trainer.advance(images, text, wrong % pictures)
 
-        # Several processes would have to try together, and some may have failed.
-        possible = smaller_step if world == 1 else None
-        raise out_of_memory.advice(error, possible, len(batch[0]) // count, count * world, section) from None
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator refused memory: a device's, one of its libraries', or the CPU's, known by their words."""
+    message = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or any(words in message for words in ("ALLOC_FAILED", "CUDA error: out of memory"))
+        or ("DefaultCPUAllocator" in message and ("allocate" in message or "not enough memory" in message))
+    )
 
 
 def _check_losses(means: Mapping[str, float], step: int, section: str, state: Path) -> None:
@@ -183,7 +189,7 @@ def _check_losses(means: Mapping[str, float], step: int, section: str, state: Pa
 
 def _check_weights(trainer: Trainer, section: str, state: Path) -> None:
     """A step may spoil weights that its own loss does not show."""
-    for name, network in checkpoint.networks(trainer).items():
+    for name, network in trainer.modules().items():
         if not all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values()):
             raise _diverged(f"a weight of the {name} is not finite", trainer.step, section, state)
 

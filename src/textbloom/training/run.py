@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from textbloom.core import resume, runtime, trained_folder
+from textbloom.core import checkpoint, runtime, trained_folder
 from textbloom.core.files import replacing, write_json, write_text
-from textbloom.core.seeding import generator_for
+from textbloom.core.seeding import generator_for, random_subset
 from textbloom.core.tensors import save_tensors, to_uint8
 from textbloom.dataset.prepared import Prepared
 from textbloom.models.base import pretrained
@@ -113,7 +113,7 @@ def run(
         settings.flips,
     )
     trainer = _trainer(networks, objective, settings, device, ranks, batches.steps_per_epoch)
-    shown = torch.randperm(len(data), generator=generator_for(settings.seed, "progress captions"))[:SHOWN]
+    shown = random_subset(len(data), SHOWN, settings.seed, "progress captions")
     stream = generator_for(settings.seed, "progress noise")
     inputs = ProgressInputs(
         noise=torch.randn(len(shown), networks.generator.noise_dim, generator=stream),
@@ -121,7 +121,7 @@ def run(
         captions=[data.first_captions[i] for i in shown.tolist()],
     )
     decides = [config, asdict(settings), hashlib.sha256(data.image_ids.tobytes()).hexdigest()]
-    folder = resume.resume_folder(resume_root, [*decides, *runtime.arithmetic(device), ranks.world], files, ROOMS)
+    folder = checkpoint.run_folder(resume_root, [*decides, *runtime.arithmetic(device), ranks.world], files, ROOMS)
 
     def averaged() -> nn.Module:
         """The averaged generator as it would be saved now: with batch statistics of its own."""
@@ -136,7 +136,7 @@ def run(
         noise = torch.randn(len(held_out.text), networks.generator.noise_dim, generator=stream)
         return held_out.measure(_pictures(network, noise, held_out.text, device)), network.state_dict()
 
-    with one_line_for_a_lost_process(ranks), resume.lock(folder) if ranks.first else nullcontext():
+    with one_line_for_a_lost_process(ranks), checkpoint.lock(folder) if ranks.first else nullcontext():
         log = loop.train(
             trainer,
             batches,
@@ -173,7 +173,7 @@ def run(
         if log.steps_here:  # otherwise a killed run had trained to the end and left only the outputs to write
             speed = log.steps_here * settings.batch_size / log.seconds
             runtime.record_provenance(outputs.provenance, seconds=log.seconds, images_per_second=speed)
-        resume.remove(folder)
+        checkpoint.remove(folder)
 
 
 def _generator_inputs(

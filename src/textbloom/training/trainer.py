@@ -3,17 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from textbloom.core import checkpoint
 from textbloom.core.seeding import generator_for
 from textbloom.training import augmentation
 from textbloom.training.augmentation import Augmentation
 from textbloom.training.distributed import ALONE, Ranks, synchronise_batch_norm
 from textbloom.training.ema import Ema
 from textbloom.training.objectives.base import Batch, Loss, Networks, Objective
+
+_BEST = "best/"  # how the names of the best epoch's weights begin in a checkpoint
 
 
 def learning_rate_factor(step: int, total_steps: int, halving_steps: int | None = None, cooldown: float = 0.0) -> float:
@@ -98,6 +102,29 @@ class Trainer:
         means = self.ranks.mean(torch.stack(list(losses.values())))
         return dict(zip(losses, means.unbind(), strict=True))
 
+    def modules(self) -> dict[str, nn.Module]:
+        """All that has weights, by name."""
+        of_system = self.networks
+        return {"generator": of_system.generator, "discriminator": of_system.discriminator, "ema": self.ema.network}
+
+    def save(self, path: Path, history: Mapping[str, Any], sheets: Tensor, best: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint: all that decides the rest of the run, and what it has given so far.
+
+        That is the JSON-like `history`, the progress pictures (uint8) and the weights of the best epoch, if there is
+        one. Of several ranks, whose states are the same, the first alone writes.
+        """
+        if self.ranks.first:
+            notes = {"step": self.step, "history": history}
+            others = {"sheets": sheets} | {f"{_BEST}{name}": weights for name, weights in best.items()}
+            checkpoint.save(path, self.modules(), self.optimizers, notes, others)
+
+    def restore(self, path: Path) -> tuple[dict[str, Any], Tensor, dict[str, Tensor]]:
+        """Take the state that `save` wrote; returns (history, sheets, best). A missing file is a UserError."""
+        notes, tensors = checkpoint.restore(path, self.modules(), self.optimizers)
+        self.step = notes["step"]
+        best = {name.removeprefix(_BEST): weights for name, weights in tensors.items() if name.startswith(_BEST)}
+        return notes["history"], tensors["sheets"], best
+
     def _micro_batches(self, images: Tensor, text: Tensor, wrong: Tensor) -> Iterator[Batch]:
         # The noise is drawn for the global batch, so that it is the same for any number of ranks.
         stream = generator_for(self._seed, "noise", self.step, self.device)
@@ -139,7 +166,7 @@ class Trainer:
                 group["lr"] = self._rates[name] * factor
 
 
-def _adam(network: torch.nn.Module, settings: Mapping[str, Any]) -> torch.optim.Adam:
+def _adam(network: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Adam:
     learning = [weights for weights in network.parameters() if weights.requires_grad]
     return torch.optim.Adam(learning, **settings, fused=True)
 

@@ -1,4 +1,4 @@
-"""What a PNG says of itself: the caption, and all that it takes to draw the same picture again."""
+"""Metadata in a PNG's text chunks: the caption, and all that it takes to draw the same picture again."""
 
 import io
 import json

@@ -89,9 +89,9 @@ def real_beside_generated(generator: TrainedGenerator, shown: Examples, seed: in
     """
     embeddings = shown.embeddings.repeat_interleave(DRAWS, dim=0)
     noise = generator.noise(len(embeddings), seed, "real beside generated")
-    made = {"generated, from three noises": generator.sample(embeddings, seed, noise=noise)}
+    made = {"generated, from three noises": generator.sample(embeddings, noise)}
     if generator.first is not None:
-        sketches = generator.first.sample(embeddings, seed, noise=noise[:, : generator.first.noise_dim])
+        sketches = generator.first.sample(embeddings, noise[:, : generator.first.noise_dim])
         factor = shown.images.shape[-1] // sketches.shape[-1]
         made = {
             "first stage, from three noises": sketches.repeat_interleave(factor, -1).repeat_interleave(factor, -2),
@@ -113,7 +113,7 @@ def interpolation_captions(generator: TrainedGenerator, shown: Examples, seed: i
     rows = []
     for (first, second), z in zip(pairs, noise, strict=True):
         between = straight(shown.embeddings[first], shown.embeddings[second], STEPS)
-        pictures = generator.sample(between, seed, noise=z.expand(STEPS, -1))
+        pictures = generator.sample(between, z.expand(STEPS, -1))
         rows.append(Row(pictures, left=shown.captions[first], right=shown.captions[second]))
     note = "Evenly spaced mixtures of the two captions' embeddings; one noise a row."
     return Sheet(rows, title=shown.title("From one caption to another"), note=note, tile=128)
@@ -125,7 +125,7 @@ def interpolation_noise(generator: TrainedGenerator, shown: Examples, seed: int)
     rows = []
     for caption, embedding, (start, end) in zip(shown.captions, shown.embeddings, noise, strict=True):
         between = spherical(start, end, STEPS)
-        rows.append(Row(generator.sample(embedding.expand(STEPS, -1), seed, noise=between), left=caption))
+        rows.append(Row(generator.sample(embedding.expand(STEPS, -1), between), left=caption))
     note = "The caption stays; the noise turns from one draw to another at equal angles."
     return Sheet(rows, title=shown.title("One caption, from one noise to another"), note=note, tile=128)
 

@@ -12,7 +12,7 @@ from textbloom.core.progress import progress
 from textbloom.data.archives import write_archive
 from textbloom.data.base import Options, UnfitError
 from textbloom.data.decoding import opened
-from textbloom.data.folder import CAPTIONS, PICTURES, Row
+from textbloom.data.folder import CAPTIONS, PICTURES, CaptionRow
 from textbloom.sources.folder import captions, pictures
 from textbloom.sources.folder.captions import Captioned
 
@@ -51,11 +51,11 @@ def _write_table(path: Path, files: Sequence[str], captioned: Mapping[str, Capti
     class_ids = {"": 0} | {name: number for number, name in enumerate(names, start=1)}
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as table:
         rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(Row._fields)
+        rows.writerow(CaptionRow._fields)
         for image_id, file in enumerate(files, start=1):
             picture = captioned[file]
             for caption in picture.captions:
-                rows.writerow(Row(image_id, class_ids[picture.class_name], picture.class_name, file, caption))
+                rows.writerow(CaptionRow(image_id, class_ids[picture.class_name], picture.class_name, file, caption))
 
 
 def _members(source: Path, files: Sequence[str]) -> Iterator[tuple[str, bytes]]:

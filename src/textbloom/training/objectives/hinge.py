@@ -19,8 +19,8 @@ from torch import Tensor
 from textbloom.models.base import MIDDLE, Discriminator, Generator
 from textbloom.training.objectives.base import Batch, Loss, Networks, Objective
 
-BOUND = 3  # of what the generator's tanh takes, beyond which a pixel glares and tanh has no slope to bring it back
-APART = 0.8  # of what real pictures of two captions differ by: so far apart two noises of one caption shall be
+BOUND = 3  # largest input of the final tanh that is not penalised: beyond it the pixel glares and its gradient vanishes
+APART = 0.8  # difference wanted of two noises of one caption, relative to that of real pictures of two captions
 COARSE = 4  # pixels, side of the squares whose mean colours generated and real pictures shall share
 
 

@@ -88,7 +88,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, and how it comes out for a part of the pictures, from which its interval is estimated.
+    """A metric's value, and a function that computes it anew on a part of the pictures, for its confidence interval.
 
     of: the value for the pictures (or captions) of these places, int64 [m], of `count` in all.
     repeats: whether a place may come several times: not where pictures are compared with one another, as a picture
@@ -106,7 +106,7 @@ class Estimate:
         A mean's standard error is the spread over bootstrap samples (Efron 1979): n places drawn with repeats. Of
         values that compare pictures with one another it is estimated from random parts of m pictures without repeats,
         the delete-d jackknife (Shao & Wu 1989, Annals of Statistics 17, 1176): the spread over parts times
-        √(m / (n − m)). It does not hold what another training run of the same system would give.
+        √(m / (n − m)). It leaves out how training runs of the same system differ.
         """
         n = self.count
         m = n if self.repeats else min(n // 2, MOST)
@@ -141,8 +141,3 @@ def nearest_captions(texts: Tensor, rows: Tensor, count: int) -> Tensor:
     similarity = unit[rows] @ unit.T
     similarity.scatter_(1, rows[:, None], float("inf"))  # also before a caption of the same words
     return similarity.topk(count, dim=1).indices
-
-
-def random_subset(count: int, wanted: int, seed: int, purpose: str, index: int = 0) -> Tensor:
-    """`wanted` of `count` indices, a seeded choice without repeats, in random order."""
-    return torch.randperm(count, generator=generator_for(seed, purpose, index))[:wanted]

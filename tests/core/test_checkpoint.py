@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from textbloom.core import locks, resume
+from textbloom.core import checkpoint, locks
 from textbloom.core.errors import UserError
 
 
@@ -20,11 +20,11 @@ def test_a_run_has_a_folder_by_its_settings_the_bytes_of_its_data_and_the_source
     for name in ("training", "viz"):
         (rooms / name).mkdir(parents=True)
         (rooms / name / "code.py").write_text("one")
-    monkeypatch.setattr(resume, "_PACKAGE", rooms)
+    monkeypatch.setattr(checkpoint, "_PACKAGE", rooms)
     data, moved = tmp_path / "data", tmp_path / "moved"
 
     def name(settings, file=data):
-        return resume.resume_folder(tmp_path, settings, [file], ["training"])
+        return checkpoint.run_folder(tmp_path, settings, [file], ["training"])
 
     data.write_bytes(b"one")
     shutil.copy(data, moved)
@@ -46,16 +46,16 @@ def test_a_run_has_a_folder_by_its_settings_the_bytes_of_its_data_and_the_source
 
 def test_a_second_process_says_who_trains_and_waits_for_it(tmp_path):
     folder = tmp_path / "run"
-    code = "import sys; from pathlib import Path; from textbloom.core import resume\n"
-    code += "with resume.lock(Path(sys.argv[1])): print(Path(sys.argv[2]).read_text())"
+    code = "import sys; from pathlib import Path; from textbloom.core import checkpoint\n"
+    code += "with checkpoint.lock(Path(sys.argv[1])): print(Path(sys.argv[2]).read_text())"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "result")]
-    with resume.lock(folder):
+    with checkpoint.lock(folder):
         other = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
         assert other.stderr is not None
         said = other.stderr.readline()
         (tmp_path / "result").write_text("trained")
-        resume.remove(folder)
+        checkpoint.remove(folder)
     assert (other.communicate(), other.returncode) == (("trained\n", ""), 0)
     named = re.search(
         rf"process {os.getpid()} on \S+ since (\S+ \S+) already trains this very run; this one waits for it\n", said
@@ -86,5 +86,5 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UserError, match=r"run/lock: this file system has no locks"), resume.lock(tmp_path / "run"):
+    with pytest.raises(UserError, match=r"run/lock: this file system has no locks"), checkpoint.lock(tmp_path / "run"):
         raise AssertionError("nothing is locked")
