@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from joblib import cpu_count
 from PIL import Image
 
 from textbloom.core import errors
+from textbloom.core.processors import cores
 from textbloom.core.progress import progress
 from textbloom.data import flowers102, images
 from textbloom.data.base import Photo
@@ -39,7 +39,7 @@ def main() -> None:
     ways: dict[str, Callable[[int], None]] = {
         "plain Pillow loop": lambda size: _plain(archive(), ids, size),
         "ours, 1 thread": lambda size: _ours(archive(), ids, size, options.temporary, 1),
-        f"ours, {cpu_count()} threads": lambda size: _ours(archive(), ids, size, options.temporary, None),
+        f"ours, {cores()} threads": lambda size: _ours(archive(), ids, size, options.temporary, None),
     }
     rates = {(way, size): list[float]() for way in ways for size in options.sizes}
     costs = {(way, size): list[float]() for way in ways for size in options.sizes}

@@ -1,10 +1,7 @@
 """The machine that a stage runs on: its memory, and the record of it."""
 
 import json
-import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,15 +34,3 @@ def test_memory_that_a_tensor_has_freed_stays_with_the_process():
     before = resident_pages()
     del tensor
     assert before - resident_pages() < 100
-
-
-@pytest.mark.parametrize(("set_by_hand", "threads"), [(None, 1), ("2", 2)])
-def test_torch_takes_no_more_threads_than_a_container_may_use_unless_a_person_says_so(set_by_hand, threads):
-    code = (
-        "import joblib, torch; torch.set_num_threads(2); joblib.cpu_count = lambda: 1; "
-        "from textbloom.core import runtime; print(torch.get_num_threads())"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    environment |= {"OMP_NUM_THREADS": set_by_hand} if set_by_hand else {}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{threads}\n"

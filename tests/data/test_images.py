@@ -60,17 +60,16 @@ from pathlib import Path
 
 class SemLock:
     SEM_VALUE_MAX = 1
-    def __new__(cls, *_, **__):
+    def __new__(cls, *_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 def refuse(*_, **__):
     raise AssertionError("another process")
 
-_multiprocessing.SemLock = SemLock
+_multiprocessing.SemLock, os.fork, subprocess.Popen = SemLock, refuse, refuse
 from support import tiny_flowers as tiny
 from textbloom.data import images
 from textbloom.data.base import Photo
-os.fork, subprocess.Popen = refuse, refuse
 
 images.write(Path(sys.argv[1]), (Photo(id_, str(id_), tiny.jpeg(id_)) for id_ in range(9)), range(9), 64, threads=3)
 """

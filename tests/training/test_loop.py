@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -163,6 +164,15 @@ def test_the_half_of_a_batch_is_a_multiple_of_the_micro_batches(tmp_path, memory
         UserError, match=rf"train\.batch_size: a step of {batch_size} pictures does not fit in .*{told}"
     ):
         train(tmp_path, batch_size=batch_size, accumulate=accumulate)
+
+
+def test_with_several_devices_the_global_batch_is_named():
+    def refuse(*batch):
+        raise REFUSALS[0]()
+
+    stand = SimpleNamespace(advance=refuse, accumulate=2, ranks=SimpleNamespace(world=2))
+    with pytest.raises(UserError, match=r"a step of 32 pictures .*; try 16, or a larger train\.accumulate"):
+        loop._advanced(stand, (torch.empty(16),) * 3, "train")
 
 
 def test_another_error_of_a_step_is_not_taken_for_memory(tmp_path, memory_for):

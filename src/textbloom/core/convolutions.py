@@ -2,7 +2,8 @@
 
 This is the only file with autograd functions of its own. Onto maps of a few places oneDNN takes up to twice the time of
 the matrix products that a convolution is (benchmarks/switches.py). And it takes twenty times as long for the gradient
-of a depthwise convolution's maps as for its values, although that is a convolution too, by the kernel turned round.
+with respect to a depthwise convolution's maps as for its values, although that is a convolution too, by the kernel
+turned round.
 """
 
 from typing import Any

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from joblib import cpu_count
 
 from textbloom.core.errors import UserError
 from textbloom.core.files import write_json
+from textbloom.core.processors import cores
 
 # Settings of the portable mode. The numerical libraries read them when they are loaded, so the process has to start
 # again with them.
@@ -35,7 +35,7 @@ _PACKAGES = ("torchvision", "torch-fidelity", "sentence-transformers", "timm", "
 
 # Torch takes a thread for each core that it sees; more than a container may use at a time would wait for each other.
 if "OMP_NUM_THREADS" not in os.environ:
-    torch.set_num_threads(min(cpu_count(), torch.get_num_threads()))
+    torch.set_num_threads(min(cores(), torch.get_num_threads()))
 # A feature map that is freed goes back to the system, which then takes a while to give an empty one: an eighth of the
 # time of a training step. With these settings of the C library (mallopt(3)) the process keeps what it has had.
 if platform.libc_ver()[0] == "glibc":

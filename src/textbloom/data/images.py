@@ -12,11 +12,11 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
-from joblib import cpu_count
 
 from textbloom.core import checksum
 from textbloom.core.errors import UserError
 from textbloom.core.files import replacing, write_text
+from textbloom.core.processors import cores
 from textbloom.core.progress import progress
 from textbloom.data.archives import MEND
 from textbloom.data.base import Photo
@@ -57,7 +57,7 @@ def write(
         if hasattr(os, "posix_fallocate"):  # a disk without room shows now, not after minutes of decoding
             os.posix_fallocate(file.fileno(), 0, end)
         file.write(header)
-        with closing(_decoded(wanted, list(sides.values()), fit, box_share, threads or cpu_count())) as decoded:
+        with closing(_decoded(wanted, list(sides.values()), fit, box_share, threads or cores())) as decoded:
             for row, pictures in decoded:
                 for start, pixels in zip(starts, pictures, strict=True):
                     file.seek(start + row * pixels.size)

@@ -18,8 +18,8 @@ def measure(evaluation: Evaluation) -> Values:
     """`memorisation`: the share of generated pictures nearer to a training picture than 95% of the real ones are.
 
     The real ones are those that are compared, none of them a training picture. They would score 0.05 themselves, by
-    definition; a generator that copies scores higher. `nearest_training` is the median distance,
-    `nearest_training_real` that of the real pictures.
+    definition; a generator that copies scores higher, one that is far from all flowers lower. `nearest_training` is
+    the median distance, `nearest_training_real` that of the real pictures.
     """
     fake, real = distances(evaluation)
     limit = real.quantile(RARELY)
