@@ -68,7 +68,7 @@ reference: setup  ## Write docs/reference.md, the parameters and metrics, from t
 	@PYTHONPATH=src python -m textbloom.report.reference
 
 # Two halves that take about as long as each other, side by side; what the first prints comes last.
-HALF = tests/pipeline tests/docs tests/app
+HALF = tests/pipeline tests/docs
 test: setup  ## Run the test suite, its two halves at a time (ARGS="-k name" for a part)
 ifeq ($(strip $(ARGS)),)
 	@mkdir -p build; export OMP_NUM_THREADS=$$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2)); \
