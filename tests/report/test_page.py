@@ -90,7 +90,7 @@ def test_what_a_file_says_is_text_and_never_markup(project):
 def test_a_curve_spans_its_square_and_a_broken_value_is_left_out():
     first = b"epoch,loss,off\n1,4,0\n2,nan,0\n3,2,0\n"
     second = b"epoch,loss,off,extra\n1,3,0,5\n2,2,0,5\n"
-    loss, extra = page.curves([first, second, None])
+    loss, extra = page.curves([page.table_of(data) for data in (first, second, None)])
     assert (loss.name, loss.low, loss.high, loss.epochs) == ("loss", "2", "4", "3")
     assert loss.lines == [(0, "0.00,0.00 100.00,100.00", "2"), (1, "0.00,50.00 50.00,100.00", "2")]
     assert extra.name == "extra" and [run for run, _, _ in extra.lines] == [1]

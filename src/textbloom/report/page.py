@@ -8,13 +8,13 @@ would differ from one rebuild to the next, and DVC would bring back another run'
 
 import argparse
 import base64
-import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -92,7 +92,7 @@ def render(experiments: Sequence[Revision]) -> str:
         conditions={name: value for name, value in evaluations[-1].items() if directions.is_condition(name)},
         incomparable=[name for one in evaluations for name in directions.changed_conditions(evaluations[0], one)],
         sheets=[(name.stem, [picture(run, name) for run in runs]) for name in sheets],
-        curves=[(name.stem, list(curves([run.read(name) for run in runs]))) for name in tables],
+        curves=[(name.stem, list(curves([table_of(run.read(name)) for run in runs]))) for name in tables],
         preset=preset,
         params=params,
         same_start=not any(row.differs for row in params if row.name == "seed" or row.name.startswith("sample.")),
@@ -135,32 +135,40 @@ def metric_rows(evaluations: Sequence[Mapping[str, Any]], intervals: Mapping[str
 
 def intervals(run: Revision) -> dict[str, list[float]]:
     """The 95% interval of each value of metrics/eval.json that has one: low and high."""
-    rows = csv.DictReader(io.StringIO((run.read(config.INTERVALS) or b"").decode("utf-8")))
+    rows = table_of(run.read(config.INTERVALS)).to_dict("records")
     return {row["metric"]: [float(row["low"]), float(row["high"])] for row in rows}
 
 
-def curves(tables: Sequence[bytes | None]) -> Iterator[Curve]:
-    """Each column of a CSV with an `epoch`, over all runs that have it."""
-    parsed = [list(csv.DictReader(io.StringIO((table or b"").decode("utf-8")))) for table in tables]
-    columns = dict.fromkeys(column for rows in parsed if rows and "epoch" in rows[0] for column in rows[0])
-    last_epoch = max((float(row["epoch"]) for rows in parsed for row in rows if "epoch" in row), default=1.0)
-    for column in columns:
-        lines = [
-            (run, [(float(row["epoch"]), float(row[column])) for row in rows if row.get(column)])
-            for run, rows in enumerate(parsed)
-        ]
-        values = [y for _, points in lines for _, y in points if math.isfinite(y)]
+def curves(tables: Sequence[pd.DataFrame]) -> Iterator[Curve]:
+    """Each column of the runs' tables over their `epoch`; a run without such a table has an empty one."""
+    dated = {run: table for run, table in enumerate(tables) if "epoch" in table and len(table)}
+    last_epoch = max((float(table["epoch"].max()) for table in dated.values()), default=1.0)
+    for column in dict.fromkeys(str(name) for table in dated.values() for name in table):
+        points = {
+            run: [(x, y) for x, y in table[["epoch", column]].to_numpy(dtype=float).tolist() if math.isfinite(y)]
+            for run, table in dated.items()
+            if column in table
+        }
+        values = [y for line in points.values() for _, y in line]
         if column == "epoch" or not any(values):  # a term of weight 0 is not drawn
             continue
         low, high = min(values), max(values)
-        drawn = []
-        for run, points in lines:
-            kept = [(x, y) for x, y in points if math.isfinite(y)]
-            if kept:
-                across, up = max(last_epoch - 1, 1), (high - low) or 1
-                line = " ".join(f"{100 * (x - 1) / across:.2f},{100 * (high - y) / up:.2f}" for x, y in kept)
-                drawn.append((run, line, f"{kept[-1][1]:.4g}"))
+        across, up = max(last_epoch - 1, 1), (high - low) or 1
+        drawn = [
+            (
+                run,
+                " ".join(f"{100 * (x - 1) / across:.2f},{100 * (high - y) / up:.2f}" for x, y in line),
+                f"{line[-1][1]:.4g}",
+            )
+            for run, line in points.items()
+            if line
+        ]
         yield Curve(column, f"{low:.3g}", f"{high:.3g}", f"{last_epoch:g}", drawn)
+
+
+def table_of(data: bytes | None) -> pd.DataFrame:
+    """The table that a CSV holds, an empty one where there is none."""
+    return pd.read_csv(io.BytesIO(data)) if data else pd.DataFrame()
 
 
 def parameters(runs: Sequence[Mapping[str, Any]]) -> tuple[str, list[ParamRow]]:

@@ -143,7 +143,7 @@ def curves_of(rows: Sequence[Mapping[str, float]]) -> list[Curve]:
     table = pd.DataFrame(rows)
     if "epoch" not in table:
         table.insert(0, "epoch", range(1, len(table) + 1))
-    return list(curves([table.to_csv(index=False).encode()]))
+    return list(curves([table]))
 
 
 def _addresses(state: Path, sheets: int) -> Iterator[str]:
